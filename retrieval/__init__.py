@@ -1,0 +1,1 @@
+"""Retrieval: collections that are indexed, searched and never lost. Knows nothing of rewriting."""

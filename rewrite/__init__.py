@@ -1,0 +1,1 @@
+"""Rewriting: from a conversation to a self-contained query, each edit with its evidence."""

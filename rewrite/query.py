@@ -1,0 +1,197 @@
+"""What flows through rewriting: queries in, rewrites out. Frozen, typed, serialisable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from .. import InputError
+
+MAX_QUERY_CHARS = 4_000
+"""A longer query is refused: it is a document, not a query."""
+
+MAX_PROFILE_VALUES = 200
+"""More profile values than this are refused."""
+
+
+class Role(StrEnum):
+    """Who said a turn."""
+
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+class Problem(StrEnum):
+    """What kind of gap an edit fills."""
+
+    MISSING_ENTITY = "missing_entity"
+    VAGUE_DIMENSION = "vague_dimension"
+    AMBIGUITY = "ambiguity"
+
+
+class Source(StrEnum):
+    """Where an edit's value comes from."""
+
+    HISTORY = "history"
+    PROFILE = "profile"
+    CATALOG = "catalog"
+    CLOCK = "clock"
+    DEFAULT = "default"
+
+
+class Decision(StrEnum):
+    """What the gate and the rewriters made of a query."""
+
+    KEEP = "keep"
+    REWRITE = "rewrite"
+    CLARIFY = "clarify"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One earlier turn of the conversation; its text may be empty."""
+
+    role: Role
+    text: str
+
+    def __post_init__(self) -> None:
+        _check_text("history text", self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What the asker typed, with all that a rewriter may look at.
+
+    `history` is oldest first and does not hold the query itself. `profile` maps a key to a string or
+    to several; the key `facts` holds sentences that are known about the asker. `now` carries an offset.
+
+    Raises InputError when the query is empty, over `MAX_QUERY_CHARS`, not valid Unicode, or when `now`
+    has no offset.
+    """
+
+    query: str
+    history: tuple[Turn, ...] = ()
+    profile: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    now: datetime | None = None
+    id: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_text("query", self.query)
+        if not self.query.strip():
+            raise InputError("query: expected some text, got only white space")
+        if len(self.query) > MAX_QUERY_CHARS:
+            raise InputError(
+                f"query: {len(self.query):,} characters, at most {MAX_QUERY_CHARS:,} are taken"
+            )
+        if self.now is not None and self.now.utcoffset() is None:
+            raise InputError("now: expected ISO 8601 with an offset, e.g. 2024-07-15T09:00:00+08:00")
+        count = 0
+        for key, value in self.profile.items():
+            values = (value,) if isinstance(value, str) else value
+            count += len(values)
+            for text in (key, *values):
+                _check_text("profile", text)
+        if count > MAX_PROFILE_VALUES:
+            raise InputError(f"profile: {count} values, at most {MAX_PROFILE_VALUES} are taken")
+
+    def profile_values(self, key: str) -> tuple[str, ...]:
+        """Return the profile's values under `key`, none if it has no such key."""
+        value = self.profile.get(key, ())
+        return (value,) if isinstance(value, str) else tuple(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Where an edit's value was found: `text` is what stands at `where` (`history[2]`, `profile.region`)."""
+
+    source: Source
+    where: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Replace code points `start:end` of the original by `replacement`; an insertion where they are equal."""
+
+    problem: Problem
+    slot: str
+    start: int
+    end: int
+    replacement: str
+    evidence: Evidence
+    confidence: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """Another reading of the query, with the weight that its ranked lists get."""
+
+    rewrite: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One answer that a clarification offers."""
+
+    label: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Clarification:
+    """A question back to the asker; `token` resumes where it stopped."""
+
+    question: str
+    options: tuple[Option, ...]
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """What became of a query. `rewrite` is the original where nothing was changed; `seconds` the time it took."""
+
+    original: str
+    rewrite: str
+    decision: Decision
+    confidence: float
+    edits: tuple[Edit, ...] = ()
+    alternatives: tuple[Alternative, ...] = ()
+    clarification: Clarification | None = None
+    rewriter: str = "none"
+    degraded: str | None = None
+    truncated: bool = False
+    seconds: float = 0.0
+    id: str | None = None
+
+    @classmethod
+    def keep(cls, query: Query, rewriter: str = "none", confidence: float = 1.0) -> Rewrite:
+        """Return the rewrite that leaves `query` as it is."""
+        return cls(query.query, query.query, Decision.KEEP, confidence, rewriter=rewriter, id=query.id)
+
+
+def apply_edits(original: str, edits: tuple[Edit, ...]) -> str:
+    """Return `original` with `edits` applied; edits at one position apply in their order.
+
+    Raises ValueError when two edits overlap or one lies outside the text.
+
+    >>> here = Evidence(Source.PROFILE, "profile.region", "East")
+    >>> apply_edits("sales?", (Edit(Problem.VAGUE_DIMENSION, "region", 5, 5, " in East", here),))
+    'sales in East?'
+    """
+    parts: list[str] = []
+    position = 0
+    for edit in sorted(edits, key=lambda edit: (edit.start, edit.end)):
+        if not position <= edit.start <= edit.end <= len(original):
+            raise ValueError(f"edit {edit.start}:{edit.end} overlaps another or lies outside")
+        parts += original[position : edit.start], edit.replacement
+        position = edit.end
+    return "".join(parts) + original[position:]
+
+
+def _check_text(name: str, text: str) -> None:
+    """Refuse what cannot be stored or sent: lone surrogates and NUL."""
+    if "\x00" in text or any("\ud800" <= char <= "\udfff" for char in text):
+        raise InputError(f"{name}: not valid Unicode text (a lone surrogate or NUL)")
