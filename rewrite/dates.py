@@ -1,0 +1,427 @@
+"""Dates as people say them, made absolute against a given clock.
+
+`find_dates` reads the common Chinese and English expressions: 上月, 去年同期, 近 7 天, Q3, 第三季度, "last quarter",
+"the past 7 days", "in May". Every result is a half-open range of days with a label in either language. A quarter
+or a year follows the fiscal calendar when one is given; a fiscal year is named by the calendar year it ends in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from enum import StrEnum
+
+from .language import Language, fold
+
+_MONTHS = (
+    "january", "february", "march", "april", "may", "june",
+    "july", "august", "september", "october", "november", "december",
+)  # fmt: skip
+_ZH_DIGITS = {"零": 0, "〇": 0, "一": 1, "二": 2, "两": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7, "八": 8, "九": 9}
+
+
+class Grain(StrEnum):
+    """What a range of days is called by."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    QUARTER = "quarter"
+    HALF = "half"
+    YEAR = "year"
+    RANGE = "range"
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """Today, and the month in which the fiscal year starts (1 for the calendar year)."""
+
+    today: date
+    fiscal_month: int = 1
+
+    def fiscal_year(self, day: date) -> int:
+        """Return the fiscal year that holds `day`, named by the calendar year in which it ends."""
+        return day.year + (1 if self.fiscal_month > 1 and day.month >= self.fiscal_month else 0)
+
+    def year_start(self, fiscal_year: int) -> date:
+        """Return the first day of `fiscal_year`."""
+        return date(fiscal_year - (1 if self.fiscal_month > 1 else 0), self.fiscal_month, 1)
+
+    def year(self, fiscal_year: int) -> Period:
+        """Return the whole fiscal year."""
+        return Period(self.year_start(fiscal_year), self.year_start(fiscal_year + 1), Grain.YEAR, fiscal_year)
+
+    def quarter(self, fiscal_year: int, number: int) -> Period:
+        """Return the quarter `number` (1 to 4) of `fiscal_year`."""
+        first = add_months(self.year_start(fiscal_year), 3 * (number - 1))
+        return Period(first, add_months(first, 3), Grain.QUARTER, fiscal_year, number)
+
+    def half(self, fiscal_year: int, number: int) -> Period:
+        """Return the half `number` (1 or 2) of `fiscal_year`."""
+        first = add_months(self.year_start(fiscal_year), 6 * (number - 1))
+        return Period(first, add_months(first, 6), Grain.HALF, fiscal_year, number)
+
+    def quarter_of(self, day: date) -> Period:
+        """Return the quarter that holds `day`."""
+        return self.quarter(self.fiscal_year(day), (day.month - self.fiscal_month) % 12 // 3 + 1)
+
+    def month(self, offset: int = 0) -> Period:
+        """Return the calendar month `offset` months from today's."""
+        first = add_months(self.today.replace(day=1), offset)
+        return Period(first, add_months(first, 1), Grain.MONTH)
+
+    def week(self, offset: int = 0) -> Period:
+        """Return the week, Monday to Sunday, `offset` weeks from today's."""
+        first = self.today - timedelta(days=self.today.weekday()) + timedelta(weeks=offset)
+        return Period(first, first + timedelta(days=7), Grain.WEEK)
+
+    def day(self, offset: int = 0) -> Period:
+        """Return the day `offset` days from today."""
+        first = self.today + timedelta(days=offset)
+        return Period(first, first + timedelta(days=1), Grain.DAY)
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """The days from `first` up to, but not including, `end`."""
+
+    first: date
+    end: date
+    grain: Grain
+    fiscal_year: int | None = None
+    number: int | None = None
+
+    def label(self, language: Language) -> str:
+        """Write the range as a person would.
+
+        >>> Period(date(2024, 6, 1), date(2024, 7, 1), Grain.MONTH).label(Language.ZH)
+        '2024 年 6 月'
+        """
+        return _label_zh(self) if language is Language.ZH else _label_en(self)
+
+
+@dataclass(frozen=True, slots=True)
+class DateMention:
+    """A date expression at `start:end` of a text; `absolute` when it already names its year."""
+
+    start: int
+    end: int
+    period: Period
+    absolute: bool
+
+
+def add_months(day: date, months: int) -> date:
+    """Return the first of the month `months` after `day`'s month, or `day` itself moved if it is a first."""
+    index = day.year * 12 + day.month - 1 + months
+    return date(index // 12, index % 12 + 1, 1)
+
+
+def _label_zh(period: Period) -> str:
+    first, last = period.first, period.end - timedelta(days=1)
+    match period.grain:
+        case Grain.DAY:
+            return f"{first.year} 年 {first.month} 月 {first.day} 日"
+        case Grain.MONTH:
+            return f"{first.year} 年 {first.month} 月"
+        case Grain.QUARTER:
+            return f"{period.fiscal_year} 年 Q{period.number}"
+        case Grain.HALF:
+            return f"{period.fiscal_year} 年{'上' if period.number == 1 else '下'}半年"
+        case Grain.YEAR:
+            return f"{period.fiscal_year} 年"
+    until = f"{last.month} 月 {last.day} 日" if last.year == first.year else _label_zh_day(last)
+    return f"{_label_zh_day(first)}至 {until}"
+
+
+def _label_zh_day(day: date) -> str:
+    return f"{day.year} 年 {day.month} 月 {day.day} 日"
+
+
+def _label_en(period: Period) -> str:
+    first, last = period.first, period.end - timedelta(days=1)
+    match period.grain:
+        case Grain.DAY:
+            return f"{_month_en(first)} {first.day}, {first.year}"
+        case Grain.MONTH:
+            return f"{_month_en(first)} {first.year}"
+        case Grain.QUARTER:
+            return f"Q{period.number} {period.fiscal_year}"
+        case Grain.HALF:
+            return f"{'first' if period.number == 1 else 'second'} half of {period.fiscal_year}"
+        case Grain.YEAR:
+            return f"{period.fiscal_year}"
+    start = f"{_month_en(first)} {first.day}" + ("" if first.year == last.year else f", {first.year}")
+    return f"{start} to {_month_en(last)} {last.day}, {last.year}"
+
+
+def _month_en(day: date) -> str:
+    return _MONTHS[day.month - 1].capitalize()
+
+
+def named_period(name: str, calendar: Calendar) -> Period | None:
+    """Return the period that a catalog calls by `name` (`last_month`, `last_fiscal_quarter`, ...), if it is one."""
+    make = _NAMED.get(name)
+    return make(calendar) if make else None
+
+
+def _last_quarter(calendar: Calendar) -> Period:
+    return calendar.quarter_of(calendar.quarter_of(calendar.today).first - timedelta(days=1))
+
+
+_NAMED: dict[str, Callable[[Calendar], Period]] = {
+    "today": lambda calendar: calendar.day(),
+    "yesterday": lambda calendar: calendar.day(-1),
+    "this_week": lambda calendar: calendar.week(),
+    "last_week": lambda calendar: calendar.week(-1),
+    "this_month": lambda calendar: calendar.month(),
+    "last_month": lambda calendar: calendar.month(-1),
+    "this_quarter": lambda calendar: calendar.quarter_of(calendar.today),
+    "last_quarter": _last_quarter,
+    "last_fiscal_quarter": _last_quarter,
+    "this_year": lambda calendar: calendar.year(calendar.fiscal_year(calendar.today)),
+    "last_year": lambda calendar: calendar.year(calendar.fiscal_year(calendar.today) - 1),
+}
+PERIOD_NAMES = frozenset(_NAMED)
+"""The names that a catalog may give as a default period."""
+
+
+# --------------------------------------------------------------------------------------- expressions
+# Each rule is a pattern over folded text and a reader. A reader returns None for what only looks like a date.
+
+_Reader = Callable[[re.Match[str], Calendar], "Period | None"]
+_NUMBER = r"(?P<n>\d{1,3}|[一二两三四五六七八九十]{1,3})"
+_YEAR = r"(?P<year>(?:19|20)\d{2})"
+_MONTH_EN = "(?P<month>" + "|".join(f"{name[:3]}(?:{name[3:]})?" for name in _MONTHS) + r"|sept)\.?"
+
+
+def _count(text: str) -> int:
+    if text.isdigit():
+        return int(text)
+    tens, _, ones = text.rpartition("十")
+    if "十" not in text:
+        return _ZH_DIGITS.get(text, 0)
+    return 10 * (_ZH_DIGITS.get(tens, 1) if tens else 1) + (_ZH_DIGITS.get(ones, 0) if ones else 0)
+
+
+def _year_of(match: re.Match[str], calendar: Calendar) -> int | None:
+    groups = match.groupdict()
+    if groups.get("year"):
+        return int(groups["year"])
+    if groups.get("short_year"):
+        return 2000 + int(groups["short_year"])
+    offset = {"今年": 0, "本年": 0, "去年": -1, "前年": -2, "明年": 1, "last year": -1, "this year": 0, "next year": 1}
+    said = groups.get("said_year")
+    return calendar.fiscal_year(calendar.today) + offset[said] if said else None
+
+
+def _fixed(name: str) -> _Reader:
+    return lambda _match, calendar: named_period(name, calendar)
+
+
+def _shifted(grain: str, offset: int) -> _Reader:
+    return lambda _match, calendar: getattr(calendar, grain)(offset)
+
+
+def _read_year(match: re.Match[str], calendar: Calendar) -> Period | None:
+    year = _year_of(match, calendar)
+    return None if year is None else calendar.year(year)
+
+
+def _read_month(match: re.Match[str], calendar: Calendar) -> Period | None:
+    """Read a month; without its year it is the latest one that has begun."""
+    said = match["month"]
+    number = _count(said) if said.isdigit() or said[0] in _ZH_DIGITS or said[0] == "十" else _month_number(said)
+    if not 1 <= number <= 12:
+        return None
+    year = _year_of(match, calendar)
+    if year is None:
+        year = calendar.today.year - (number > calendar.today.month)
+    elif match.groupdict().get("said_year"):
+        year += calendar.today.year - calendar.fiscal_year(calendar.today)
+    first = date(year, number, 1)
+    return Period(first, add_months(first, 1), Grain.MONTH)
+
+
+def _month_number(said: str) -> int:
+    return next(i for i, name in enumerate(_MONTHS, 1) if name.startswith(said[:3]))
+
+
+def _read_day(match: re.Match[str], calendar: Calendar) -> Period | None:
+    month = _read_month(match, calendar)
+    if month is None:
+        return None
+    try:
+        first = month.first.replace(day=int(match["day"]))
+    except ValueError:
+        return None
+    return Period(first, first + timedelta(days=1), Grain.DAY)
+
+
+def _read_iso(match: re.Match[str], _calendar: Calendar) -> Period | None:
+    try:
+        first = date(int(match["year"]), int(match["m"]), int(match["day"]))
+    except ValueError:
+        return None
+    return Period(first, first + timedelta(days=1), Grain.DAY)
+
+
+def _read_quarter(match: re.Match[str], calendar: Calendar) -> Period | None:
+    """Read a quarter; without its year it is the latest one that has begun."""
+    words = {"first": 1, "second": 2, "third": 3, "fourth": 4}
+    number = words.get(match["q"]) or _count(match["q"])
+    if not 1 <= number <= 4:
+        return None
+    year = _year_of(match, calendar)
+    if year is not None:
+        return calendar.quarter(year, number)
+    current = calendar.quarter_of(calendar.today)
+    return calendar.quarter(calendar.fiscal_year(calendar.today) - (number > (current.number or 4)), number)
+
+
+def _read_half(match: re.Match[str], calendar: Calendar) -> Period | None:
+    year = _year_of(match, calendar)
+    number = 1 if match["half"] in {"上", "first", "h1", "1"} else 2
+    return calendar.half(calendar.fiscal_year(calendar.today) if year is None else year, number)
+
+
+def _read_recent(match: re.Match[str], calendar: Calendar) -> Period | None:
+    """Read "the past n days": the n days, weeks or months that end today."""
+    count = _count(match["n"])
+    if not count:
+        return None
+    end = calendar.today + timedelta(days=1)
+    unit = match["unit"].rstrip("s")
+    if unit in {"月", "个月", "month"}:
+        return Period(_months_back(end, count), end, Grain.RANGE)
+    if unit in {"年", "year"}:
+        return Period(_months_back(end, 12 * count), end, Grain.RANGE)
+    days = count * (7 if unit in {"周", "星期", "week"} else 1)
+    return Period(end - timedelta(days=days), end, Grain.RANGE)
+
+
+def _months_back(day: date, months: int) -> date:
+    month = add_months(day, -months)
+    last = (add_months(month, 1) - timedelta(days=1)).day
+    return month.replace(day=min(day.day, last))
+
+
+def _read_ago(match: re.Match[str], calendar: Calendar) -> Period | None:
+    count = _count(match["n"])
+    unit = match["unit"].rstrip("s")
+    if unit in {"天", "day"}:
+        return calendar.day(-count)
+    if unit in {"周", "星期", "week"}:
+        return calendar.week(-count)
+    if unit in {"个月", "month"}:
+        return calendar.month(-count)
+    return calendar.year(calendar.fiscal_year(calendar.today) - count)
+
+
+def _read_weekday(match: re.Match[str], calendar: Calendar) -> Period | None:
+    named = {"一": 0, "二": 1, "三": 2, "四": 3, "五": 4, "六": 5, "日": 6, "天": 6}
+    weeks = {"本": 0, "这": 0, "上": -1, "上上": -2, "下": 1}[match["which"]]
+    first = calendar.week(weeks).first + timedelta(days=named[match["weekday"]])
+    return Period(first, first + timedelta(days=1), Grain.DAY)
+
+
+def _read_year_to_date(_match: re.Match[str], calendar: Calendar) -> Period | None:
+    first = calendar.year_start(calendar.fiscal_year(calendar.today))
+    return Period(first, calendar.today + timedelta(days=1), Grain.RANGE)
+
+
+def _read_same_period(_match: re.Match[str], calendar: Calendar) -> Period | None:
+    """Read 去年同期: the month like the last full one, a year earlier."""
+    return calendar.month(-13)
+
+
+_ZH_YEAR_SAID = r"(?:(?P<said_year>今年|本年|去年|前年|明年)的?|" + _YEAR + r"\s*年?的?)?\s*"
+_ZH_MONTH = r"(?P<month>1[0-2]|0?[1-9]|十[一二]?|[一二三四五六七八九])\s*月"
+
+_RULES: dict[Language, list[tuple[str, _Reader]]] = {
+    Language.ZH: [
+        (_YEAR + r"-(?P<m>\d{1,2})-(?P<day>\d{1,2})(?!\d)", _read_iso),
+        (_ZH_YEAR_SAID + _ZH_MONTH + r"\s*(?P<day>\d{1,2})\s*[日号]", _read_day),
+        (_ZH_YEAR_SAID + _ZH_MONTH + r"份?(?!\s*\d)", _read_month),
+        (_ZH_YEAR_SAID + r"(?:第\s*)?(?P<q>[一二三四1-4])\s*个?季度", _read_quarter),
+        (r"(?:(?P<said_year>今年|本年|去年|前年|明年)的?|" + _YEAR + r"\s*年?\s*)?q(?P<q>[1-4])(?![0-9a-z])", _read_quarter),
+        (r"(?:(?P<said_year>今年|本年|去年|前年|明年)的?|" + _YEAR + r"\s*年)?(?P<half>[上下])半年", _read_half),
+        (r"(?:去年|上年)同期", _read_same_period),
+        (r"(?:上上个?月|前个?月)", _shifted("month", -2)),
+        (r"上个?月份?", _fixed("last_month")),
+        (r"(?:本月|这个月|当月)", _fixed("this_month")),
+        (r"(?P<which>上上|上|本|这|下)(?:周|星期|礼拜)(?P<weekday>[一二三四五六日天])", _read_weekday),
+        (r"上上(?:周|个?星期)", _shifted("week", -2)),
+        (r"上(?:周|个?星期|个?礼拜)", _fixed("last_week")),
+        (r"(?:本周|这周|这个?星期)", _fixed("this_week")),
+        (r"上个?季度?(?![节])", _fixed("last_quarter")),
+        (r"(?:本季度?|这个?季度|当季)(?![节])", _fixed("this_quarter")),
+        (r"(?:最近|近|过去)\s*" + _NUMBER + r"\s*(?P<unit>天|日|周|星期|个月|月|年)", _read_recent),
+        (_NUMBER + r"\s*(?P<unit>天|周|星期|个月|年)(?:以?前)", _read_ago),
+        (r"(?:今年以来|年初至今|年初到现在)", _read_year_to_date),
+        (r"(?P<said_year>今年|去年|前年|本年|明年)", _read_year),
+        (_YEAR + r"\s*年(?!\s*\d)", _read_year),
+        (r"大?前天", lambda match, calendar: calendar.day(-3 if match[0][0] == "大" else -2)),
+        (r"昨[天日]", _fixed("yesterday")),
+        (r"今[天日]", _fixed("today")),
+    ],
+    Language.EN: [
+        (r"\b" + _YEAR + r"-(?P<m>\d{1,2})-(?P<day>\d{1,2})\b", _read_iso),
+        (r"\b" + _MONTH_EN + r"\s+(?P<day>\d{1,2})(?:st|nd|rd|th)?,?\s+" + _YEAR + r"\b", _read_day),
+        (r"\b" + _MONTH_EN + r",?\s+(?:of\s+)?(?:" + _YEAR + r"|(?P<said_year>last year|this year))\b", _read_month),
+        (r"(?:(?<=\bin )|(?<=\bfor )|(?<=\bof )|(?<=\bsince )|(?<=\bduring )|(?<=\babout )|(?<=\blast )|(?<=\band ))"
+         + _MONTH_EN + r"\b(?!\s+(?:i|we|you|he|she|it|they|be|have|not)\b)", _read_month),
+        (r"\b(?:fy\s?)?q(?P<q>[1-4])(?:\s+(?:of\s+)?(?:fy)?\s?(?:" + _YEAR + r"|(?P<said_year>last year|this year)|(?P<short_year>\d{2})))?\b", _read_quarter),
+        (r"\b" + _YEAR + r"\s+q(?P<q>[1-4])\b", _read_quarter),
+        (r"\b(?P<q>first|second|third|fourth) quarter(?:\s+(?:of\s+)?(?:" + _YEAR + r"|(?P<said_year>last year|this year)))?\b", _read_quarter),
+        (r"\b(?P<half>first|second) half(?:\s+(?:of\s+)?(?:" + _YEAR + r"|(?P<said_year>last year|this year)))?\b", _read_half),
+        (r"\b(?:fy|fiscal year)\s?(?:" + _YEAR + r"|(?P<short_year>\d{2}))\b", _read_year),
+        (r"\bthe same (?:period|month|time) last year\b|\bsame (?:period|month) last year\b", _read_same_period),
+        (r"\bthe month before last\b", _shifted("month", -2)),
+        (r"\b(?:last|previous|prior) month\b", _fixed("last_month")),
+        (r"\b(?:this|current) month\b", _fixed("this_month")),
+        (r"\b(?:last|previous|prior) week\b", _fixed("last_week")),
+        (r"\b(?:this|current) week\b", _fixed("this_week")),
+        (r"\b(?:last|previous|prior) quarter\b", _fixed("last_quarter")),
+        (r"\b(?:this|current) quarter\b", _fixed("this_quarter")),
+        (r"\b(?:the )?(?:last|past|previous) (?P<n>\d{1,3}) (?P<unit>days?|weeks?|months?|years?)\b", _read_recent),
+        (r"\b(?P<n>\d{1,3}) (?P<unit>days?|weeks?|months?|years?) ago\b", _read_ago),
+        (r"\b(?:ytd|year[ -]to[ -]date|so far this year)\b", _read_year_to_date),
+        (r"\b(?P<said_year>last year|this year|next year)\b", _read_year),
+        (r"\b(?:the )?day before yesterday\b", _shifted("day", -2)),
+        (r"\byesterday\b", _fixed("yesterday")),
+        (r"\btoday\b", _fixed("today")),
+        (r"(?:(?<=\bin )|(?<=\bfor )|(?<=\bof )|(?<=\bsince ))" + _YEAR + r"\b", _read_year),
+    ],
+}  # fmt: skip
+
+_COMPILED = {
+    language: [(re.compile(pattern), reader) for pattern, reader in rules] for language, rules in _RULES.items()
+}
+_NAMES_ITS_YEAR = re.compile(r"(?:19|20)\d{2}|fy\s?\d{2}")
+
+
+def find_dates(text: str, language: Language, calendar: Calendar) -> list[DateMention]:
+    """Find the date expressions of `text`, by position; of two that overlap the more specific rule wins.
+
+    >>> found = find_dates("上个月的订单", Language.ZH, Calendar(date(2024, 7, 15)))
+    >>> [(mention.start, mention.end, mention.period.label(Language.ZH)) for mention in found]
+    [(0, 3, '2024 年 6 月')]
+    """
+    folded = fold(text)
+    taken: list[DateMention] = []
+    for pattern, reader in _COMPILED[language]:
+        for match in pattern.finditer(folded):
+            start, end = match.span()
+            end -= len(match[0]) - len(match[0].rstrip())
+            if any(start < other.end and other.start < end for other in taken):
+                continue
+            try:
+                period = reader(match, calendar)
+            except (ValueError, OverflowError):  # a year that no calendar has
+                continue
+            if period is not None:
+                absolute = bool(_NAMES_ITS_YEAR.search(match[0]))
+                taken.append(DateMention(start, end, period, absolute))
+    return sorted(taken, key=lambda mention: mention.start)

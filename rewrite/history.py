@@ -1,0 +1,233 @@
+"""The history-aware rewriter: puts the topic of the conversation into a follow-up that leaves it out.
+
+It handles the plain cases without a model: pronouns and demonstratives ("it", "它", "这个功能"), bare follow-ups
+("what about the limits?", "那价格呢?") and short questions that name nothing. It only copies: every phrase that
+it writes stands in the history.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import rjieba
+
+from .catalog import Catalog, Entity
+from .grounding import QUOTED, locked_spans
+from .language import Language, fold, is_cjk, language_of
+from .query import Decision, Edit, Evidence, Problem, Query, Rewrite, Role, Source, apply_edits
+
+_EN_FUNCTION_WORDS = frozenset(
+    """a about after all also am an and another any anything are as ask at be because been before being best better
+    but by can cannot could did different do does doing don done each else even ever every few find for from get
+    getting give go going good got had has have having he help her here him his how however i if in into is isn it
+    its just know let like likely long look looking lot made make makes many may me mean might more most much must
+    my need never new no not now of off ok okay old on one only or other our out over own please possible put
+    question really right said same say see she should show so some someone something still such sure take tell
+    than thank thanks that the their them then there these they thing things think this those through to too try
+    two type under up us use used using very want wants was way ways we well were what when where whether which
+    while who whom whose why will with within without wonder work works would yes you your yours hi hello
+    difference between happen happens information specific explain example examples interested important""".split()
+)
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9'’+#./-]*[A-Za-z0-9+#]|[A-Za-z0-9]")
+
+_THING = r"(?:feature|function|product|service|tool|option|method|process|one|thing|topic|approach|system|plan|type|kind)"
+_POINTING = {
+    Language.EN: [
+        re.compile(rf"\b(?:this|that|these|those|the same|such a)\s+{_THING}s?\b", re.I),
+        re.compile(r"\b(?:its|their)\b", re.I),
+        re.compile(r"\b(?:it|they|them)\b(?!'s\s+(?:possible|better|worth|necessary|important|time)\b)", re.I),
+        re.compile(r"\b(?:this|that|these|those)\b(?=\s*(?:[?.!,;]|$|(?:is|are|was|were|work|works|mean|means|cost|happen)\b))", re.I),
+    ],
+    Language.ZH: [
+        re.compile(
+            r"(?:这|那|该|此)(?:一|两)?(?:个|款|种|项|件|部|首|座|家|本|条|位)?"
+            r"(?:功能|产品|服务|系统|东西|电影|片子|歌曲|歌|景点|地方|公司|书|人|问题|方案|方法|活动|工具)"
+        ),
+        re.compile(r"(?:它们|他们|她们|它|他|她)(?!们)"),
+        re.compile(r"(?:这|那)(?:个|款|种|部|首|座|家)(?![\u4e00-\u9fff]{0,2}(?:时候|月|星期|周|年|小时))"),
+    ],
+}  # fmt: skip
+_EXPLETIVE = re.compile(
+    r"\b(?:is|was|would|will|makes?|make|does|should) it\b\s+(?:\w+\s+)?(?:to|that|worth|possible|safe|legal|ok|okay|better|best|necessary|"
+    r"take|cost|matter|good|bad|normal|common|true|wise|smart|mean)\b|\bit(?:'s| is| was| would be) \w+ (?:to|that|if|for)\b|\bit takes\b",
+    re.I,
+)
+_FOLLOW_UP = {
+    Language.EN: re.compile(r"^\s*(?:and|but|so|then|also|ok|okay)?[,\s]*(?:what|how) about\b|^\s*and\b|\belse\?*\s*$|\b(?:there|too)\s*\?*\s*$", re.I),
+    Language.ZH: re.compile(r"^\s*(?:那么?|还有|另外|再)|呢\s*[?？]*\s*$"),
+}  # fmt: skip
+_ZH_TOPIC_TAGS = ("n", "vn", "eng", "j", "l", "i", "x")
+_LONGEST_TOPIC = 4
+_OWN_ANTECEDENT = 3
+_POINTED = 0.65
+_FOLLOWED = 0.6
+_SILENT = 0.5
+"""How sure an edit is: a pronoun asks for a topic, a follow-up expects one, silence may need none."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Topic:
+    text: str
+    evidence: Evidence
+
+
+class HistoryRewriter:
+    """Copy the conversation's topic into a query that points back to it."""
+
+    name = "history"
+
+    def __init__(self, catalog: Catalog | None = None) -> None:
+        self._catalog = catalog or Catalog("empty")
+
+    def rewrite(self, query: Query) -> Rewrite:
+        """Return the rewrite of `query`; unchanged without a history, a gap or a topic."""
+        language = language_of(query.query)
+        gap = self._gap(query, language) if query.history else None
+        topic = self._topic(query, language) if gap else None
+        if gap is None or topic is None or fold(topic.text) in fold(query.query):
+            return Rewrite.keep(query, self.name)
+        edit = _edit(query.query, gap, topic, language)
+        text = apply_edits(query.query, (edit,))
+        return Rewrite(
+            query.query, text, Decision.REWRITE, edit.confidence, (edit,), rewriter=self.name, id=query.id
+        )
+
+    # -------------------------------------------------------------------------------------- gaps
+
+    def _gap(self, query: Query, language: Language) -> tuple[int, int, float] | None:
+        """Return where the topic is missing and how surely: a span to replace, or an empty one."""
+        text = query.query
+        if self._names_something(text):
+            return None
+        pointing = _pointing_span(text, language)
+        if pointing:
+            # Words before the pronoun are likelier what it stands for than the history is.
+            own = len(_content_words(text[: pointing[0]], language))
+            return (*pointing, _POINTED) if own < _OWN_ANTECEDENT else None
+        if _FOLLOW_UP[language].search(text) and len(_content_words(text, language)) <= 5:
+            return (*_insertion(text, language), _FOLLOWED)
+        in_catalog = any(self._entities(turn.text) for turn in query.history)
+        silent = in_catalog and len(text) <= (24 if language is Language.ZH else 60)
+        return (*_insertion(text, language), _SILENT) if silent else None
+
+    def _names_something(self, text: str) -> bool:
+        return bool(self._catalog.mentions(text)) or bool(locked_spans(text, self._catalog))
+
+    def _entities(self, text: str) -> list[tuple[str, Entity]]:
+        found = []
+        for mention in self._catalog.mentions(text):
+            entities = [name for name in mention.candidates if isinstance(name, Entity)]
+            if len(entities) == 1 and entities[0].type != "product":
+                found.append((text[mention.start : mention.end], entities[0]))
+        return found
+
+    # ------------------------------------------------------------------------------------ topics
+
+    def _topic(self, query: Query, language: Language) -> _Topic | None:
+        return self._catalog_topic(query, language) or _free_topic(query, language)
+
+    def _catalog_topic(self, query: Query, language: Language) -> _Topic | None:
+        """Return the entity that the latest turn names, the asker's turns first."""
+        turns = list(enumerate(query.history))[::-1]
+        for i, turn in sorted(turns, key=lambda item: item[1].role is not Role.USER):
+            for said, entity in self._entities(turn.text):
+                return _Topic(entity.name[language], Evidence(Source.HISTORY, f"history[{i}]", said))
+        return None
+
+
+def _edit(text: str, gap: tuple[int, int, float], topic: _Topic, language: Language) -> Edit:
+    start, end, confidence = gap
+    replacement = topic.text
+    if start == end:
+        replacement = topic.text if language is Language.ZH else f" {topic.text}"
+    elif text[start:end].lower() in {"its", "their"}:
+        replacement = f"{topic.text}'s"
+    return Edit(Problem.MISSING_ENTITY, "topic", start, end, replacement, topic.evidence, confidence)
+
+
+def _pointing_span(text: str, language: Language) -> tuple[int, int] | None:
+    quoted = [match.span() for match in (*QUOTED.finditer(text), *_EXPLETIVE.finditer(text))]
+    for pattern in _POINTING[language]:
+        for match in pattern.finditer(text):
+            if not any(start <= match.start() < end for start, end in quoted):
+                return match.span()
+    return None
+
+
+def _insertion(text: str, language: Language) -> tuple[int, int]:
+    """Return where a topic is inserted: after 那 in Chinese, before the closing punctuation in English."""
+    if language is Language.ZH:
+        match = re.match(r"\s*(?:那么?|还有|另外)?[,，\s]*", text)
+        at = match.end() if match else 0
+    else:
+        at = len(text.rstrip(" ?!."))
+    return at, at
+
+
+def _content_words(text: str, language: Language) -> list[str]:
+    if language is Language.ZH:
+        return [word for word in rjieba.cut(text) if any(map(is_cjk, word)) and len(word) > 1]
+    return [word for word in map(str.lower, _WORD.findall(text)) if word not in _EN_FUNCTION_WORDS]
+
+
+def _free_topic(query: Query, language: Language) -> _Topic | None:
+    """Return the phrase that runs through the conversation.
+
+    A phrase counts by how many turns share its words; the asker's turns bring the phrases, the first and the
+    latest of them counting more, because a topic is named at its start and stays until it changes.
+    """
+    shared = Counter(
+        word for turn in query.history for word in set(_content_words(fold(turn.text), language))
+    )
+    users = [i for i, turn in enumerate(query.history) if turn.role is Role.USER] or [0]
+    best: tuple[float, int, str] | None = None
+    for i in users:
+        for phrase in _phrases(query.history[i].text, language):
+            words = _content_words(fold(phrase), language) or [fold(phrase)]
+            score = sum(shared[word] for word in words) / len(words) ** 0.5
+            score *= 1.0 + (0.5 if i == users[-1] else 0.0) + (0.25 if i == users[0] else 0.0)
+            if best is None or score > best[0]:
+                best = (score, i, phrase)
+    return _Topic(best[2], Evidence(Source.HISTORY, f"history[{best[1]}]", best[2])) if best else None
+
+
+def _phrases(text: str, language: Language) -> Iterator[str]:
+    """Yield the noun-like phrases of `text`, as they stand there."""
+    return _zh_phrases(text) if language is Language.ZH else _en_phrases(text)
+
+
+def _en_phrases(text: str) -> Iterator[str]:
+    """Yield the runs of words between function words and punctuation, at most four words long."""
+    start = end = None
+    count = 0
+    for match in _WORD.finditer(text):
+        breaks = end is None or text[end : match.start()].strip() != "" or count == _LONGEST_TOPIC
+        if breaks or match[0].lower() in _EN_FUNCTION_WORDS:
+            if start is not None and end is not None:
+                yield text[start:end]
+            start, end, count = None, None, 0
+        if match[0].lower() in _EN_FUNCTION_WORDS:
+            end = match.end()
+            start = None
+            continue
+        start, end, count = match.start() if start is None else start, match.end(), count + 1
+    if start is not None and end is not None:
+        yield text[start:end]
+
+
+def _zh_phrases(text: str) -> Iterator[str]:
+    """Yield the runs of nouns; the name in 《》 as one."""
+    yield from (match[0][1:-1] for match in re.finditer(r"《[^》]+》", text))
+    run = ""
+    for word, tag in rjieba.tag(text):
+        if tag.startswith(_ZH_TOPIC_TAGS) and word.strip() and (word[0].isalnum()):
+            run += word
+        else:
+            if len(run) > 1:
+                yield run
+            run = ""
+    if len(run) > 1:
+        yield run

@@ -1,0 +1,95 @@
+"""The rewriter protocol, and the chain that runs rewriters in order inside a time budget."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from .catalog import Catalog
+from .gate import Gate
+from .grounding import lost, ungrounded
+from .query import Decision, Query, Rewrite
+
+_log = logging.getLogger(__name__)
+
+
+class Rewriter(Protocol):
+    """Turns a query into a rewrite. Stateless: the conversation comes with the query, never from before."""
+
+    @property
+    def name(self) -> str:
+        """The name that settings, reports and the `rewriter` field use."""
+        ...
+
+    def rewrite(self, query: Query) -> Rewrite:
+        """Return the rewrite of `query`; unchanged (`Decision.KEEP`) where there is nothing to add."""
+        ...
+
+
+class Keep:
+    """The rewriter `none`: leaves every query as it is typed."""
+
+    name = "none"
+
+    def rewrite(self, query: Query) -> Rewrite:
+        """Return `query` unchanged."""
+        return Rewrite.keep(query, self.name)
+
+
+class Chain:
+    """Run rewriters in order; the first whose rewrite is grounded and sure enough wins.
+
+    A rewriter that fails is skipped and named in `degraded`, so that a search never stops at it. Past
+    `budget_seconds` no further rewriter starts.
+    """
+
+    name = "auto"
+
+    def __init__(
+        self,
+        rewriters: Sequence[Rewriter],
+        *,
+        catalog: Catalog | None = None,
+        gate: Gate | None = None,
+        budget_seconds: float = 2.0,
+    ) -> None:
+        self._rewriters = tuple(rewriters)
+        self._catalog = catalog
+        self._gate = gate or Gate()
+        self._budget = budget_seconds
+
+    def rewrite(self, query: Query) -> Rewrite:
+        """Return the first acceptable rewrite, or the query unchanged."""
+        begun = time.perf_counter()
+        result = self._first(query, begun) if self._opens(query) else Rewrite.keep(query)
+        return replace(result, seconds=time.perf_counter() - begun)
+
+    def _opens(self, query: Query) -> bool:
+        return self._gate.opens(query, has_catalog=self._catalog is not None)
+
+    def _first(self, query: Query, begun: float) -> Rewrite:
+        degraded: str | None = None
+        for rewriter in self._rewriters:
+            if time.perf_counter() - begun > self._budget:
+                degraded = degraded or "rewrite_timeout"
+                break
+            try:
+                result = rewriter.rewrite(query)
+            except Exception as error:  # noqa: BLE001 # whatever fails only degrades, visibly
+                _log.warning("rewriter %s failed: %s", rewriter.name, type(error).__name__)
+                degraded = degraded or f"{rewriter.name}_failed"
+                continue
+            if result.decision is not Decision.KEEP and self._acceptable(query, result):
+                return replace(result, degraded=degraded or result.degraded)
+        return replace(Rewrite.keep(query), degraded=degraded)
+
+    def _acceptable(self, query: Query, result: Rewrite) -> bool:
+        if not self._gate.accepts(result):
+            return False
+        problems = [*ungrounded(query, result.edits), *lost(query, result.edits, self._catalog)]
+        if problems:
+            _log.info("rewriter %s: %d ungrounded or lost spans", result.rewriter, len(problems))
+        return not problems

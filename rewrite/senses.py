@@ -1,0 +1,85 @@
+"""Which of a name's senses is meant: the one that the conversation or the asker's profile speaks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .catalog import Catalog, Entity, Value
+from .language import bounded, fold
+from .query import Evidence, Query, Role, Source
+
+_TURN = 2.0
+"""What evidence in the last turn counts on top of 1; older turns count less. A cue in the profile counts 1."""
+
+_USER = 1.5
+"""The asker's own turns count this much more than the assistant's."""
+
+def profile_texts(query: Query) -> Iterator[tuple[str, str]]:
+    """Yield where each profile value stands, and the value."""
+    for key in query.profile:
+        values = query.profile_values(key)
+        for i, value in enumerate(values):
+            yield (f"profile.{key}" if len(values) == 1 else f"profile.{key}[{i}]"), value
+
+
+def contains(text: str, phrase: str) -> bool:
+    """Say whether `phrase` stands in `text` as words of its own, whatever its case and width."""
+    folded, wanted = fold(text), fold(phrase)
+    start = folded.find(wanted)
+    while start >= 0:
+        if bounded(folded, start, start + len(wanted)):
+            return True
+        start = folded.find(wanted, start + 1)
+    return False
+
+
+def sense_in(text: str, senses: tuple[Entity, ...]) -> Entity | None:
+    """Return the one sense that the cues in `text` speak for."""
+    scores = {sense.id: sum(contains(text, cue) for cue in sense.cues) for sense in senses}
+    return _winner(scores, senses)
+
+
+def choose_sense(
+    query: Query, senses: tuple[Entity, ...], catalog: Catalog
+) -> tuple[Entity, Evidence] | None:
+    """Return the sense with the strongest evidence in history and profile, or None on a tie."""
+    scores: dict[str, float] = {}
+    evidence: dict[str, Evidence] = {}
+    for sense in senses:
+        for weight, found in _evidence(query, sense, catalog):
+            scores[sense.id] = scores.get(sense.id, 0) + weight
+            evidence.setdefault(sense.id, found)
+    winner = _winner(scores, senses)
+    return (winner, evidence[winner.id]) if winner else None
+
+
+def _winner(scores: dict[str, float] | dict[str, int], senses: tuple[Entity, ...]) -> Entity | None:
+    best = max(senses, key=lambda sense: scores.get(sense.id, 0))
+    top = scores.get(best.id, 0)
+    alone = all(scores.get(sense.id, 0) < top for sense in senses if sense is not best)
+    return best if top > 0 and alone else None
+
+
+def _evidence(query: Query, sense: Entity, catalog: Catalog) -> Iterator[tuple[float, Evidence]]:
+    for i in reversed(range(len(query.history))):
+        turn = query.history[i]
+        phrase = _said(turn.text, sense, catalog)
+        if phrase:
+            weight = (_TURN / (len(query.history) - i) + 1) * (_USER if turn.role is Role.USER else 1)
+            yield weight, Evidence(Source.HISTORY, f"history[{i}]", phrase)
+    for where, value in profile_texts(query):
+        phrase = next((cue for cue in sense.cues if contains(value, cue)), None)
+        if phrase:
+            yield 1.0, Evidence(Source.PROFILE, where, value)
+
+
+def _said(text: str, sense: Entity, catalog: Catalog) -> str | None:
+    """Return what in `text` speaks for `sense`: a name that only it has, one of its kind, or a cue."""
+    for mention in catalog.mentions(text):
+        if all(_same_kind(name, sense) for name in mention.candidates):
+            return text[mention.start : mention.end]
+    return next((cue for cue in sense.cues if contains(text, cue)), None)
+
+
+def _same_kind(name: Entity | Value, sense: Entity) -> bool:
+    return isinstance(name, Entity) and name.type == sense.type
