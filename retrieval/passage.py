@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from .. import InputError
@@ -23,7 +24,8 @@ class Document:
     """What the caller stores: an id, a text, perhaps a title and metadata.
 
     Raises InputError for an id that is empty, over `MAX_ID_CHARS`, or holds tabs or line ends, and for
-    text that is not valid Unicode. A document without any text is stored but never found.
+    text that is not valid Unicode, or metadata that is no `Value`. A document without any text is stored
+    but never found.
     """
 
     doc_id: str
@@ -36,9 +38,7 @@ class Document:
         for name, text in (("title", self.title), ("text", self.text)):
             _check_unicode(f"document {self.doc_id!r}: {name}", text)
         for key, value in self.metadata.items():
-            for text in (key, *(value if isinstance(value, tuple) else (value,))):
-                if isinstance(text, str):
-                    _check_unicode(f"document {self.doc_id!r}: metadata", text)
+            _check_value(f"document {self.doc_id!r}: metadata {key!r}", key, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +73,90 @@ class Hit:
 def check_doc_id(doc_id: str) -> None:
     """Raise InputError unless `doc_id` may name a document."""
     _check_unicode("doc_id", doc_id)
-    if not doc_id or len(doc_id) > MAX_ID_CHARS or re.search(r"[\t\r\n\v\f\x1c-\x1e\x85\u2028\u2029]", doc_id):
+    if (
+        not doc_id
+        or len(doc_id) > MAX_ID_CHARS
+        or re.search(r"[\t\r\n\v\f\x1c-\x1e\x85\u2028\u2029]", doc_id)
+    ):
         raise InputError(
             f"doc_id: expected 1 to {MAX_ID_CHARS} characters without tabs or line ends, got {doc_id[:40]!r}"
         )
+
+
+def split(document: Document, max_chars: int | None = PASSAGE_CHARS) -> list[Passage]:
+    """Cut a document into passages of at most `max_chars`, or keep it whole where that is None.
+
+    Cuts fall before headings and at blank lines, else after sentences (of either language), else at
+    white space. Passages are numbered from 0; there is always at least one.
+    """
+    text = document.text
+    spans = [(0, len(text))] if max_chars is None else _pack(text, max_chars)
+    parts = [text] if max_chars is None else [text[start:end].strip() for start, end in spans]
+    return [
+        Passage(f"{document.doc_id}#{number}", document.doc_id, document.title, part, document.metadata)
+        for number, part in enumerate([part for part in parts if part] or [""])
+    ]
+
+
+_HEADING = re.compile(r"#{1,6}[ \t]")
+_BLOCK_END = re.compile(r"\n[ \t]*\n\s*|\n(?=#{1,6}[ \t])")
+_SENTENCE_END = re.compile(r"[。！？；!?][\"'”’」』）)]*|[.;][\"'”’)]*(?=\s)|\n")
+_SECTION_SHARE = 4
+"""A heading opens a new passage once the current one has reached this fraction of its size."""
+
+
+def _pack(text: str, max_chars: int) -> list[tuple[int, int]]:
+    """Join neighbouring units of `text` while they fit into `max_chars`."""
+    spans: list[tuple[int, int]] = []
+    for start, end in _units(text, max_chars):
+        if spans and end - spans[-1][0] <= max_chars:
+            begun = spans[-1][0]
+            if not (_HEADING.match(text, start) and start - begun >= max_chars // _SECTION_SHARE):
+                spans[-1] = (begun, end)
+                continue
+        spans.append((start, end))
+    return spans
+
+
+def _units(text: str, max_chars: int) -> Iterator[tuple[int, int]]:
+    """Yield what is not to be cut unless it must: blocks, then sentences, then pieces at white space."""
+    for block in _pieces(_BLOCK_END, text, 0, len(text)):
+        if block[1] - block[0] <= max_chars:
+            yield block
+            continue
+        for sentence in _pieces(_SENTENCE_END, text, *block):
+            yield from _chop(text, *sentence, max_chars)
+
+
+def _pieces(ends: re.Pattern[str], text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield `start:end` of `text` cut after each match of `ends`."""
+    for match in ends.finditer(text, start, end):
+        yield start, match.end()
+        start = match.end()
+    if start < end:
+        yield start, end
+
+
+def _chop(text: str, start: int, end: int, max_chars: int) -> Iterator[tuple[int, int]]:
+    """Yield `start:end` cut at white space, or anywhere where there is none in a second half."""
+    while end - start > max_chars:
+        space = text.rfind(" ", start + max_chars // 2, start + max_chars)
+        cut = start + max_chars if space < 0 else space + 1
+        yield start, cut
+        start = cut
+    yield start, end
+
+
+def _check_value(name: str, key: object, value: object) -> None:
+    """Refuse metadata that is no string, finite number, boolean or tuple of strings under a string key."""
+    texts = value if isinstance(value, tuple) else (value,) if isinstance(value, str) else ()
+    valid = isinstance(key, str) and all(isinstance(text, str) for text in texts)
+    if not valid or not isinstance(value, (str, int, float, tuple)):
+        raise InputError(f"{name}: expected a string, a number, true, false or a tuple of strings")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{name}: expected a finite number, got {value}")
+    for text in (str(key), *texts):
+        _check_unicode(name, text)
 
 
 def _check_unicode(name: str, text: str) -> None:

@@ -1,0 +1,1 @@
+"""Evaluation: did rewriting help, whom, how much, at what cost? Only the command line imports this."""

@@ -1,0 +1,1 @@
+"""The service: one pipeline behind REST, the SDK, the command line and the evaluation."""

@@ -1,0 +1,27 @@
+"""What a query is answered with: hits, the rewrite, and a trace of every stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..retrieval.passage import Hit
+from ..rewrite.query import Rewrite
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage of answering: how long it took, and in a few words what it did."""
+
+    stage: str
+    seconds: float
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The hits, best first; `degraded` says which part failed or came too late, if one did."""
+
+    hits: tuple[Hit, ...]
+    rewrite: Rewrite
+    degraded: str | None = None
+    trace: tuple[Stage, ...] = ()

@@ -1,0 +1,323 @@
+"""The HTTP service: routes as thin translations of `Querywright`'s methods."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+import anyio.to_thread
+import orjson
+from fastapi import APIRouter, Body, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .. import (
+    ConflictError,
+    InputError,
+    MissingExtraError,
+    NotFoundError,
+    QuerywrightError,
+    StorageError,
+    UnavailableError,
+    __version__,
+)
+from ..retrieval.passage import Document
+from ..rewrite.query import Rewrite
+from .answer import Answer
+from .local import Querywright
+from .schemas import (
+    CollectionRequest,
+    Count,
+    DocumentsRequest,
+    Info,
+    QueryRequest,
+    RewriteRequest,
+    SearchRequest,
+    first_problem,
+    to_json,
+)
+
+_log = logging.getLogger(__name__)
+
+_STATUS: tuple[tuple[type[QuerywrightError], int], ...] = (
+    (InputError, 422),
+    (NotFoundError, 404),
+    (ConflictError, 409),
+    (MissingExtraError, 503),
+    (UnavailableError, 503),
+    (StorageError, 503),
+    (QuerywrightError, 503),
+)
+_TITLES = {
+    400: "Bad request",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Conflict",
+    413: "Body too large",
+    422: "Invalid input",
+    503: "Unavailable",
+    507: "Storage full",
+}
+_EXAMPLES: Any = {
+    "missing_entity": {
+        "summary": "这个功能怎么用?",
+        "value": {
+            "query": "这个功能怎么用?",
+            "history": [{"role": "user", "text": "听说新版上线了客户画像，是做什么的？"}],
+            "profile": {"product": "CRM 系统"},
+            "now": "2024-07-15T10:00:00+08:00",
+        },
+    },
+    "vague_dimension": {
+        "summary": "show me the numbers",
+        "value": {
+            "query": "show me the numbers",
+            "profile": {"region": "East China"},
+            "now": "2024-07-15T10:00:00+08:00",
+        },
+    },
+    "ambiguity": {
+        "summary": "苹果最新消息",
+        "value": {
+            "query": "苹果最新消息",
+            "profile": {"interests": ["美股", "科技股"], "fiscal_year_start": "10-01"},
+            "now": "2024-07-15T10:00:00+08:00",
+        },
+    },
+}
+
+
+class _StrictRequest(Request):
+    """A request whose JSON is read strictly: no NaN, no lone surrogates, no bottomless nesting."""
+
+    async def json(self) -> Any:  # noqa: ANN401 # as the class above has it
+        """Read the body as JSON; what is wrong with it raises ValueError, which FastAPI answers with 422."""
+        if not hasattr(self, "_json"):
+            self._json = orjson.loads(await self.body())
+        return self._json
+
+
+class _StrictRoute(APIRoute):
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            return await handler(_StrictRequest(request.scope, request.receive))
+
+        return strict
+
+
+def create_app(querywright: Querywright, prepare: Callable[[], None] | None = None) -> FastAPI:
+    """Return the service over `querywright`, which it closes at shutdown.
+
+    `prepare` runs before the first request is taken: loading the encoder, building the demo.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        # All work runs in this one bounded pool, never on the event loop.
+        anyio.to_thread.current_default_thread_limiter().total_tokens = querywright.settings.threads
+        if prepare is not None:
+            await anyio.to_thread.run_sync(prepare)
+        yield
+        querywright.close()
+
+    app = FastAPI(
+        title="Querywright",
+        version=__version__,
+        summary="Rewrites what people type into queries that a search engine can answer, and retrieves with them.",
+        lifespan=lifespan,
+    )
+    app.include_router(_routes(querywright))
+    app.add_middleware(_BodyLimit, limit=querywright.settings.max_body_mb * 2**20)
+    app.add_exception_handler(QuerywrightError, _on_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(Exception, _on_crash)
+    return app
+
+
+def _routes(querywright: Querywright) -> APIRouter:
+    router = APIRouter(route_class=_StrictRoute)
+    _asking(router, querywright)
+    _collections(router, querywright)
+    _documents(router, querywright)
+
+    @router.get("/healthz", summary="Is the process alive?")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @router.get("/readyz", summary="Can it answer?")
+    def readyz() -> dict[str, str]:
+        querywright.collection_store.names()
+        return {"status": "ready"}
+
+    return router
+
+
+def _asking(router: APIRouter, querywright: Querywright) -> None:
+    @router.post("/v1/query", response_model=Answer, summary="Rewrite and search")
+    def query(body: Annotated[QueryRequest, Body(openapi_examples=_EXAMPLES)]) -> Response:
+        answer = querywright.query(
+            body.to_query(),
+            collection=body.collection,
+            k=body.k,
+            legs=body.legs,
+            filter=body.filter,
+            rewriter=body.rewriter,
+        )
+        return _json(answer)
+
+    @router.post("/v1/search", response_model=Answer, summary="Search with the text as it is")
+    def search(
+        body: Annotated[SearchRequest, Body(examples=[{"query": "客户画像 操作指南", "k": 5}])],
+    ) -> Response:
+        return _json(
+            querywright.search(
+                body.query, collection=body.collection, k=body.k, legs=body.legs, filter=body.filter
+            )
+        )
+
+    @router.post("/v1/rewrite", response_model=Rewrite, summary="Rewrite without searching")
+    def rewrite(
+        body: Annotated[
+            RewriteRequest, Body(examples=[_EXAMPLES["ambiguity"]["value"] | {"collection": "demo"}])
+        ],
+    ) -> Response:
+        collection = body.collection
+        return _json(querywright.rewrite(body.to_query(), collection=collection, rewriter=body.rewriter))
+
+
+def _collections(router: APIRouter, querywright: Querywright) -> None:
+    @router.get("/v1/collections", response_model=list[Info], summary="List the collections")
+    def collections() -> Response:
+        return _json(querywright.collections())
+
+    @router.post("/v1/collections", response_model=Info, status_code=201, summary="Make a collection")
+    def create(body: Annotated[CollectionRequest, Body(examples=[{"name": "handbook"}])]) -> Response:
+        return _json(querywright.create_collection(body.name), status=201)
+
+    @router.delete("/v1/collections/{name}", status_code=204, summary="Drop a collection")
+    def drop(name: str) -> Response:
+        querywright.drop_collection(name)
+        return Response(status_code=204)
+
+
+def _documents(router: APIRouter, querywright: Querywright) -> None:
+    path = "/v1/collections/{name}/documents"
+
+    @router.post(path, response_model=Count, summary="Add or replace documents")
+    def upsert(
+        name: str,
+        body: Annotated[
+            DocumentsRequest,
+            Body(examples=[{"documents": [{"doc_id": "guide", "title": "操作指南", "text": "打开客户列表。"}]}]),
+        ],
+    ) -> Response:
+        documents = [_document(model, i) for i, model in enumerate(body.documents)]
+        return _json(Count(count=querywright.upsert(name, documents)).model_dump())
+
+    @router.get(path, response_model=list[Document], summary="List documents by id")
+    def documents(
+        name: str, after: str | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+    ) -> Response:
+        return _json(querywright.documents(name, after=after, limit=limit))
+
+    @router.get("/v1/collections/{name}/document", response_model=Document, summary="Get one document")
+    def document(name: str, doc_id: str) -> Response:
+        return _json(querywright.document(name, doc_id))
+
+    @router.delete(path, response_model=Count, summary="Delete documents by id")
+    def delete(name: str, doc_id: Annotated[list[str], Query(max_length=1000)]) -> Response:
+        return _json(Count(count=querywright.delete(name, doc_id)).model_dump())
+
+
+def _document(model: Any, index: int) -> Document:  # noqa: ANN401 # DocumentModel
+    try:
+        document: Document = model.to_document()
+    except InputError as error:
+        raise InputError(f"documents[{index}]: {error}") from error
+    return document
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(to_json(value), status_code=status, media_type="application/json")
+
+
+# --------------------------------------------------------------------------------------- problems
+
+
+def problem(status: int, detail: str) -> Response:
+    """Return an error as RFC 9457 has it: small, and without anything of the request's body."""
+    body = {"title": _TITLES.get(status, "Error"), "status": status, "detail": detail[:1000]}
+    headers = {"retry-after": "1"} if status == 503 else {}
+    return Response(
+        orjson.dumps(body), status_code=status, media_type="application/problem+json", headers=headers
+    )
+
+
+async def _on_error(_request: Request, error: Exception) -> Response:
+    status = next(status for kind, status in _STATUS if isinstance(error, kind))
+    if status >= 500:
+        _log.warning("%s: %s", type(error).__name__, error)
+    if isinstance(error, StorageError) and "disk is full" in str(error):
+        status = 507
+    return problem(status, str(error))
+
+
+async def _on_invalid(_request: Request, error: Exception) -> Response:
+    errors = error.errors() if isinstance(error, RequestValidationError) else []
+    if errors and errors[0]["type"] == "json_invalid":
+        return problem(422, "body: expected valid JSON in UTF-8")
+    return problem(422, first_problem(errors))
+
+
+async def _on_http(_request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 400
+    detail = "see /docs for the routes there are" if status in {404, 405} else _TITLES.get(status, "Error")
+    return problem(status, detail)
+
+
+async def _on_crash(_request: Request, error: Exception) -> Response:
+    """Answer for a fault of ours as unavailable; the log has the rest."""
+    _log.error("unexpected %s", type(error).__name__, exc_info=error)
+    return problem(503, "the request could not be answered; the service's log says why")
+
+
+class _TooLarge(Exception):  # noqa: N818 # no error of ours, a signal inside this file
+    pass
+
+
+class _BodyLimit:
+    """Refuse a body over `limit` bytes, counted as they come in, whatever its headers say."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            await self._app(scope, self._counted(receive), send)
+        except _TooLarge:
+            response = problem(413, f"body: at most {self._limit:,} bytes are taken")
+            await response(scope, receive, send)
+
+    def _counted(self, receive: Receive) -> Callable[[], Awaitable[Message]]:
+        taken = 0
+
+        async def counted() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self._limit:
+                raise _TooLarge
+            return message
+
+        return counted

@@ -1,0 +1,358 @@
+"""The command line: the outermost ring, the only part that may import eval."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import orjson
+import typer
+from pydantic import TypeAdapter
+from rich.console import Console
+from rich.table import Table
+
+from .. import InputError, QuerywrightError, StorageError, UnavailableError
+from ..retrieval.sources import read_jsonl
+from ..rewrite.catalog import Catalog
+from ..rewrite.query import Query, Rewrite
+from .answer import Answer
+from .local import Querywright, check_legs_text
+from .schemas import QueryModel, TurnModel, to_json, validated
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Rewrites what people type into queries that a search engine can answer, and retrieves with them.",
+)
+
+Home = Annotated[Optional[Path], typer.Option("--home", help="Where collections live [~/.querywright].")]  # noqa: UP045
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+CollectionName = Annotated[str, typer.Option("--collection", help="The collection's name.")]
+History = Annotated[Optional[Path], typer.Option("--history", help="JSON file: the earlier turns.")]  # noqa: UP045
+Profile = Annotated[Optional[list[str]], typer.Option("--profile", help="KEY=VALUE, or a JSON file.")]  # noqa: UP045
+Now = Annotated[Optional[str], typer.Option("--now", help="The clock, ISO 8601 with an offset.")]  # noqa: UP045
+CatalogFile = Annotated[Optional[Path], typer.Option("--catalog", help="A catalog, TOML.")]  # noqa: UP045
+RewriterName = Annotated[str, typer.Option("--rewriter", help="none, auto, catalog, history or llm.")]
+
+_err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+
+
+def main() -> None:
+    """Run the command line; errors become one line on standard error and an exit code."""
+    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as done:
+        sys.exit(done.exit_code)
+    except (UnavailableError, StorageError) as error:
+        _fail(str(error), 1)
+    except QuerywrightError as error:
+        _fail(str(error), 2)
+    except typer.Abort:
+        _fail("interrupted", 1)
+    except BrokenPipeError:
+        sys.exit(1)
+    except OSError as error:
+        _fail(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "), 1)
+    except Exception as error:
+        # Typer's and Click's own complaints about options and arguments.
+        message = getattr(error, "format_message", None)
+        if message is None:
+            raise
+        _fail(str(message()), 2)
+
+
+def _fail(message: str, code: int) -> None:
+    _err.print(f"querywright: {message}")
+    sys.exit(code)
+
+
+@app.command()
+def serve(
+    home: Home = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+    demo: Annotated[bool, typer.Option(help="Build the demo collection on first start.")] = True,  # noqa: FBT002
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Serve the HTTP API; the first start builds the demo collection."""
+    import uvicorn  # noqa: PLC0415 # only the server needs it
+
+    from .app import create_app  # noqa: PLC0415
+    from .demo import build  # noqa: PLC0415
+
+    querywright = Querywright(home=home)
+
+    def prepare() -> None:
+        if demo:
+            documents = build(querywright)
+            _say(as_json, f"collection demo: {documents} documents", {"collection": "demo", "documents": documents})
+            # The first query should not pay for loading the encoder.
+            querywright.search("ready?", collection="demo")
+        _say(as_json, f"ready: http://{host}:{port} (API: /docs)", {"ready": f"http://{host}:{port}"})
+
+    uvicorn.run(
+        create_app(querywright, prepare), host=host, port=port, log_level="warning", server_header=False
+    )
+
+
+def _say(as_json: bool, text: str, row: dict[str, Any]) -> None:  # noqa: FBT001
+    """Tell what the server does: a line of text, or of JSON."""
+    if as_json:
+        _write(to_json(row))
+    else:
+        _err.print(text)
+
+
+@app.command()
+def index(
+    sources: Annotated[list[Path], typer.Argument(help="BEIR folder, JSONL, Markdown or text; files or folders.")],
+    collection: CollectionName,
+    home: Home = None,
+    catalog: CatalogFile = None,
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Read documents into a collection, made if need be."""
+    with Querywright(home=home) as querywright, _progress() as progress:
+        task = progress.add_task("documents", total=None)
+        count = querywright.index(
+            sources, collection, catalog=catalog, progress=lambda done: progress.update(task, completed=done)
+        )
+        total = querywright.collection_store.open(collection).count()
+    if as_json:
+        _write(to_json({"collection": collection, "indexed": count, "documents": total}))
+    else:
+        _write(f"{collection}: {count} documents read, {total} in the collection".encode())
+
+
+@app.command()
+def search(  # noqa: PLR0913
+    text: Annotated[str, typer.Argument(help="What was typed.")],
+    collection: CollectionName,
+    k: Annotated[int, typer.Option("-k", help="How many results.")] = 10,
+    legs: Annotated[str, typer.Option(help="lexical, dense or hybrid.")] = "hybrid",
+    filters: Annotated[Optional[list[str]], typer.Option("--filter", help="KEY=VALUE; repeat a key for any-of.")] = None,  # noqa: UP045, E501
+    home: Home = None,
+    history: History = None,
+    profile: Profile = None,
+    now: Now = None,
+    catalog: CatalogFile = None,
+    rewriter: RewriterName = "auto",
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Rewrite a query and search with it."""
+    with Querywright(home=home) as querywright:
+        answer = querywright.query(
+            _query(text, history, profile, now),
+            collection=collection,
+            k=k,
+            legs=check_legs_text(legs),
+            filter=_filters(filters or []),
+            rewriter=rewriter,
+            catalog=_catalog(catalog),
+        )
+    if as_json:
+        _write(to_json(answer))
+    else:
+        _print_answer(answer)
+
+
+@app.command()
+def rewrite(  # noqa: PLR0913
+    text: Annotated[Optional[str], typer.Argument(help="What was typed; or use --in.")] = None,  # noqa: UP045
+    source: Annotated[Optional[Path], typer.Option("--in", help="JSONL: one query a line.")] = None,  # noqa: UP045
+    out: Annotated[Optional[Path], typer.Option("--out", help="JSONL: one rewrite a line, in input order.")] = None,  # noqa: UP045
+    home: Home = None,
+    history: History = None,
+    profile: Profile = None,
+    now: Now = None,
+    catalog: CatalogFile = None,
+    rewriter: RewriterName = "auto",
+    collection: Annotated[Optional[str], typer.Option(help="The collection whose catalog is used.")] = None,  # noqa: UP045
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Rewrite one query, or a file of them."""
+    if (text is None) == (source is None) or (source is None) != (out is None):
+        raise InputError("rewrite: expected either a TEXT, or both --in FILE.jsonl and --out FILE.jsonl")
+    options: dict[str, Any] = {"collection": collection, "rewriter": rewriter, "catalog": _catalog(catalog)}
+    with Querywright(home=home) as querywright:
+        if source is not None and out is not None:
+            base = _query("-", history, profile, now)
+            count = _rewrite_file(querywright, source, out, base, options)
+            _say(as_json, f"{out}: {count} rewrites", {"out": str(out), "rewrites": count})
+            return
+        result = querywright.rewrite(_query(str(text), history, profile, now), **options)
+    if as_json:
+        _write(to_json(result))
+    else:
+        _print_rewrite(result)
+
+
+@app.command()
+def evaluate(  # noqa: PLR0913
+    datasets: Annotated[list[Path], typer.Argument(help="BEIR folders.")],
+    arms: Annotated[str, typer.Option(help="none, auto, gold, gold+orig, concat, replay:FILE, rewriters.")] = "none,auto,gold",
+    legs: Annotated[str, typer.Option(help="lexical, dense, hybrid.")] = "lexical,dense,hybrid",
+    catalog: CatalogFile = None,
+    out: Annotated[Path, typer.Option(help="Where results.json and the runs go.")] = Path("querywright-eval"),
+    seed: Annotated[int, typer.Option(help="Seed of the randomisation test and the bootstrap.")] = 0,
+    home: Home = None,
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Measure whether rewriting helped: arms × legs on data sets with judgments."""
+    from ..eval.evaluation import progress_bars, run  # noqa: PLC0415 # the outermost ring, only when asked
+    from ..eval.report import markdown, to_json as report_json  # noqa: PLC0415
+
+    with Querywright(home=home, catalog=catalog) as querywright, progress_bars() as progress:
+        report = run(
+            datasets,
+            arms.split(","),
+            legs.split(","),
+            querywright.pipeline,
+            querywright.collection_store,
+            out,
+            seed,
+            progress,
+            encoder=querywright.settings.encoder,
+        )
+    _write(report_json(report) if as_json else markdown(report).encode())
+
+
+# ------------------------------------------------------------------------------- reading options
+
+
+def _query(text: str, history: Path | None, profile: list[str] | None, now: str | None) -> Query:
+    row: dict[str, Any] = {"query": text, "profile": _profile(profile or []), "now": now}
+    if history is not None:
+        turns = _json_file(history)
+        if not isinstance(turns, list):
+            raise InputError(f'{history}: expected a list of {{"role", "text"}} turns')
+        try:
+            validated(TypeAdapter(list[TurnModel]), turns)
+        except InputError as error:
+            raise InputError(f"{history}: {error}") from error
+        row["history"] = turns
+    return validated(TypeAdapter(QueryModel), row).to_query()
+
+
+def _profile(options: list[str]) -> dict[str, Any]:
+    """Join profiles: KEY=VALUE options (a key given twice has several values) and JSON files."""
+    profile: dict[str, Any] = {}
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not equals:
+            found = _json_file(Path(option))
+            if not isinstance(found, dict):
+                raise InputError(f"{option}: expected a JSON object of profile values")
+            profile |= found
+        elif not key:
+            raise InputError(f"--profile: expected KEY=VALUE or a JSON file, got {option!r}")
+        elif key in profile or key == "facts":
+            known = profile.get(key, [])
+            profile[key] = [*(known if isinstance(known, list) else [known]), value]
+        else:
+            profile[key] = value
+    return profile
+
+
+def _json_file(path: Path) -> Any:  # noqa: ANN401
+    try:
+        return orjson.loads(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except orjson.JSONDecodeError as error:
+        raise InputError(f"{path}:{error.lineno}: not valid JSON: {error.msg}") from error
+
+
+def _filters(options: list[str]) -> dict[str, list[str]] | None:
+    wanted: dict[str, list[str]] = {}
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not equals or not key:
+            raise InputError(f"--filter: expected KEY=VALUE, got {option!r}")
+        wanted.setdefault(key, []).append(value)
+    return wanted or None
+
+
+def _catalog(path: Path | None) -> Catalog | None:
+    return Catalog.load(path) if path else None
+
+
+def _rewrite_file(
+    querywright: Querywright, source: Path, out: Path, base: Query, options: dict[str, Any]
+) -> int:
+    """Rewrite line by line, so that size does not matter; the file appears when all of it is written."""
+    partial = out.with_name(out.name + ".partial")
+    count = 0
+    try:
+        with partial.open("wb") as file:
+            for result in (querywright.rewrite(query, **options) for query in _queries(source, base)):
+                file.write(to_json(result) + b"\n")
+                count += 1
+        partial.replace(out)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written: {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return count
+
+
+def _queries(source: Path, base: Query) -> Iterator[Query]:
+    """Yield the queries of a file; what a row leaves out comes from the options."""
+    for line, row in read_jsonl(source):
+        try:
+            query = validated(TypeAdapter(QueryModel), row).to_query()
+        except InputError as error:
+            raise InputError(f"{source}:{line}: {error}") from error
+        yield replace(
+            query,
+            history=query.history or base.history,
+            profile={**base.profile, **query.profile},
+            now=query.now or base.now,
+        )
+
+
+# --------------------------------------------------------------------------------------- printing
+
+
+def _write(data: bytes) -> None:
+    sys.stdout.buffer.write(data + b"\n")
+    sys.stdout.flush()
+
+
+def _progress() -> Any:  # noqa: ANN401 # rich's Progress, only where there is a terminal
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)
+
+
+def _print_rewrite(result: Rewrite) -> None:
+    console = Console(highlight=False, markup=False)
+    console.print(result.rewrite)
+    console.print(f"{result.decision} by {result.rewriter}, confidence {result.confidence:.2f}", style="dim")
+    for edit in result.edits:
+        said = result.original[edit.start : edit.end] or f"(inserted at {edit.start})"
+        evidence = f"{edit.evidence.source}: {edit.evidence.where}: {edit.evidence.text}"
+        console.print(f"  {edit.problem} {edit.slot}: {said} → {edit.replacement.strip()}   [{evidence}]")
+    for alternative in result.alternatives:
+        console.print(f"  or, {alternative.weight:.2f}: {alternative.rewrite}")
+    if result.degraded:
+        console.print(f"degraded: {result.degraded}", style="yellow")
+
+
+def _print_answer(answer: Answer) -> None:
+    _print_rewrite(answer.rewrite)
+    table = Table(show_edge=False, pad_edge=False)
+    for title in ("rank", "score", "doc_id", "title", "text"):
+        table.add_column(title, justify="right" if title in {"rank", "score"} else "left", overflow="ellipsis", no_wrap=True)
+    for hit in answer.hits:
+        table.add_row(str(hit.rank), f"{hit.score:.3f}", hit.doc_id, hit.title, hit.text.replace("\n", " ")[:80])
+    Console(highlight=False, markup=False).print(table)
+    if answer.degraded:
+        _err.print(f"degraded: {answer.degraded}")

@@ -1,0 +1,336 @@
+"""The SDK over HTTP: the same methods, types and errors as in process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import orjson
+
+from .. import (
+    ConflictError,
+    InputError,
+    NotFoundError,
+    QuerywrightError,
+    ServiceError,
+    StorageError,
+    UnavailableError,
+)
+from ..retrieval.passage import Document
+from ..rewrite.query import Query, Rewrite, Turn
+from .answer import Answer
+from .schemas import ANSWER, DOCUMENT, DOCUMENTS, INFOS, REWRITE, Info, to_json
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+_ERRORS: dict[int, type[QuerywrightError]] = {
+    400: InputError,
+    404: NotFoundError,
+    409: ConflictError,
+    413: InputError,
+    422: InputError,
+    429: UnavailableError,
+    503: UnavailableError,
+    507: StorageError,
+}
+
+
+class Client:
+    """Talk to a Querywright service. Use as a context manager, or call `close`.
+
+    Raises what the in-process SDK raises; UnavailableError when the service cannot be reached.
+    """
+
+    def __init__(self, url: str = DEFAULT_URL, *, timeout: float = 60.0) -> None:
+        self._http = httpx.Client(base_url=url, timeout=timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def query(  # noqa: PLR0913 # as Querywright.query
+        self,
+        query: str | Query | Mapping[str, Any],
+        *,
+        collection: str | None = None,
+        history: Sequence[Any] | None = None,
+        profile: Mapping[str, Any] | None = None,
+        now: datetime | str | None = None,
+        k: int = 10,
+        legs: Sequence[str] = ("lexical", "dense"),
+        filter: Mapping[str, Any] | None = None,  # noqa: A002 # the word of the field
+        rewriter: str = "auto",
+    ) -> Answer:
+        """Rewrite and search: the original at once, the rewrite after it, both fused."""
+        body = query_row(query, history, profile, now)
+        body |= search_row(collection, k, legs, filter) | {"rewriter": rewriter}
+        return ANSWER.validate_json(self._send("POST", "/v1/query", body))
+
+    def search(
+        self,
+        query: str,
+        *,
+        collection: str | None = None,
+        k: int = 10,
+        legs: Sequence[str] = ("lexical", "dense"),
+        filter: Mapping[str, Any] | None = None,  # noqa: A002 # the word of the field
+    ) -> Answer:
+        """Search with the text as it is."""
+        body = {"query": query} | search_row(collection, k, legs, filter)
+        return ANSWER.validate_json(self._send("POST", "/v1/search", body))
+
+    def rewrite(  # noqa: PLR0913 # as Querywright.rewrite
+        self,
+        query: str | Query | Mapping[str, Any],
+        *,
+        collection: str | None = None,
+        history: Sequence[Any] | None = None,
+        profile: Mapping[str, Any] | None = None,
+        now: datetime | str | None = None,
+        rewriter: str = "auto",
+    ) -> Rewrite:
+        """Rewrite without searching, with the catalog of `collection` if one is named."""
+        body = query_row(query, history, profile, now) | {"collection": collection, "rewriter": rewriter}
+        return REWRITE.validate_json(self._send("POST", "/v1/rewrite", body))
+
+    def collections(self) -> list[Info]:
+        """Return every collection with the number of its documents, by name."""
+        return INFOS.validate_json(self._send("GET", "/v1/collections"))
+
+    def create_collection(self, name: str) -> Info:
+        """Make an empty collection. Raises ConflictError when there is one of that name."""
+        return Info(**orjson.loads(self._send("POST", "/v1/collections", {"name": name})))
+
+    def drop_collection(self, name: str) -> None:
+        """Delete a collection and all its documents. Raises NotFoundError when there is none."""
+        self._send("DELETE", collection_path(name))
+
+    def upsert(self, collection: str, documents: Iterable[Document | Mapping[str, Any]]) -> int:
+        """Add or replace documents; return how many. When it returns, they are on disk and findable."""
+        body = {"documents": list(documents)}
+        return count_of(self._send("POST", collection_path(collection) + "/documents", body))
+
+    def document(self, collection: str, doc_id: str) -> Document:
+        """Return one document. Raises NotFoundError when there is none of that id."""
+        path = collection_path(collection) + "/document"
+        return DOCUMENT.validate_json(self._send("GET", path, params={"doc_id": doc_id}))
+
+    def documents(self, collection: str, *, after: str | None = None, limit: int = 100) -> list[Document]:
+        """Return documents in the order of their ids, those after the id `after`."""
+        params = {"limit": limit} | ({"after": after} if after else {})
+        path = collection_path(collection) + "/documents"
+        return DOCUMENTS.validate_json(self._send("GET", path, params=params))
+
+    def delete(self, collection: str, doc_ids: Iterable[str]) -> int:
+        """Delete documents by id; return how many there were."""
+        path = collection_path(collection) + "/documents"
+        return count_of(self._send("DELETE", path, params={"doc_id": list(doc_ids)}))
+
+    def _send(
+        self, method: str, path: str, body: object = None, params: Mapping[str, Any] | None = None
+    ) -> bytes:
+        try:
+            return checked(self._http.send(request(self._http, method, path, body, params)))
+        except httpx.TransportError as error:
+            raise unreachable(error) from error
+
+
+class AsyncClient:
+    """`Client` for asyncio: the same methods, awaited."""
+
+    def __init__(self, url: str = DEFAULT_URL, *, timeout: float = 60.0) -> None:
+        self._http = httpx.AsyncClient(base_url=url, timeout=timeout)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def query(  # noqa: PLR0913 # as Querywright.query
+        self,
+        query: str | Query | Mapping[str, Any],
+        *,
+        collection: str | None = None,
+        history: Sequence[Any] | None = None,
+        profile: Mapping[str, Any] | None = None,
+        now: datetime | str | None = None,
+        k: int = 10,
+        legs: Sequence[str] = ("lexical", "dense"),
+        filter: Mapping[str, Any] | None = None,  # noqa: A002 # the word of the field
+        rewriter: str = "auto",
+    ) -> Answer:
+        """Rewrite and search: the original at once, the rewrite after it, both fused."""
+        body = query_row(query, history, profile, now)
+        body |= search_row(collection, k, legs, filter) | {"rewriter": rewriter}
+        return ANSWER.validate_json(await self._send("POST", "/v1/query", body))
+
+    async def search(
+        self,
+        query: str,
+        *,
+        collection: str | None = None,
+        k: int = 10,
+        legs: Sequence[str] = ("lexical", "dense"),
+        filter: Mapping[str, Any] | None = None,  # noqa: A002 # the word of the field
+    ) -> Answer:
+        """Search with the text as it is."""
+        body = {"query": query} | search_row(collection, k, legs, filter)
+        return ANSWER.validate_json(await self._send("POST", "/v1/search", body))
+
+    async def rewrite(  # noqa: PLR0913 # as Querywright.rewrite
+        self,
+        query: str | Query | Mapping[str, Any],
+        *,
+        collection: str | None = None,
+        history: Sequence[Any] | None = None,
+        profile: Mapping[str, Any] | None = None,
+        now: datetime | str | None = None,
+        rewriter: str = "auto",
+    ) -> Rewrite:
+        """Rewrite without searching, with the catalog of `collection` if one is named."""
+        body = query_row(query, history, profile, now) | {"collection": collection, "rewriter": rewriter}
+        return REWRITE.validate_json(await self._send("POST", "/v1/rewrite", body))
+
+    async def collections(self) -> list[Info]:
+        """Return every collection with the number of its documents, by name."""
+        return INFOS.validate_json(await self._send("GET", "/v1/collections"))
+
+    async def create_collection(self, name: str) -> Info:
+        """Make an empty collection. Raises ConflictError when there is one of that name."""
+        return Info(**orjson.loads(await self._send("POST", "/v1/collections", {"name": name})))
+
+    async def drop_collection(self, name: str) -> None:
+        """Delete a collection and all its documents. Raises NotFoundError when there is none."""
+        await self._send("DELETE", collection_path(name))
+
+    async def upsert(self, collection: str, documents: Iterable[Document | Mapping[str, Any]]) -> int:
+        """Add or replace documents; return how many. When it returns, they are on disk and findable."""
+        body = {"documents": list(documents)}
+        return count_of(await self._send("POST", collection_path(collection) + "/documents", body))
+
+    async def document(self, collection: str, doc_id: str) -> Document:
+        """Return one document. Raises NotFoundError when there is none of that id."""
+        path = collection_path(collection) + "/document"
+        return DOCUMENT.validate_json(await self._send("GET", path, params={"doc_id": doc_id}))
+
+    async def documents(
+        self, collection: str, *, after: str | None = None, limit: int = 100
+    ) -> list[Document]:
+        """Return documents in the order of their ids, those after the id `after`."""
+        params = {"limit": limit} | ({"after": after} if after else {})
+        path = collection_path(collection) + "/documents"
+        return DOCUMENTS.validate_json(await self._send("GET", path, params=params))
+
+    async def delete(self, collection: str, doc_ids: Iterable[str]) -> int:
+        """Delete documents by id; return how many there were."""
+        path = collection_path(collection) + "/documents"
+        return count_of(await self._send("DELETE", path, params={"doc_id": list(doc_ids)}))
+
+    async def _send(
+        self, method: str, path: str, body: object = None, params: Mapping[str, Any] | None = None
+    ) -> bytes:
+        try:
+            return checked(await self._http.send(request(self._http, method, path, body, params)))
+        except httpx.TransportError as error:
+            raise unreachable(error) from error
+
+
+# ------------------------------------------------------- what both clients say and understand alike
+
+
+def query_row(
+    query: str | Query | Mapping[str, Any],
+    history: Sequence[Any] | None,
+    profile: Mapping[str, Any] | None,
+    now: datetime | str | None,
+) -> dict[str, Any]:
+    """Return a query as JSON has it."""
+    if isinstance(query, Query):
+        row: dict[str, Any] = {
+            "query": query.query,
+            "history": query.history,
+            "profile": query.profile,
+            "now": query.now,
+            "id": query.id,
+        }
+    else:
+        row = dict(query) if isinstance(query, Mapping) else {"query": query}
+    given = {"history": history, "profile": profile, "now": now}
+    row |= {key: value for key, value in given.items() if value is not None}
+    if isinstance(row.get("now"), datetime):
+        row["now"] = row["now"].isoformat()
+    row["history"] = [
+        {"role": turn.role, "text": turn.text} if isinstance(turn, Turn) else turn
+        for turn in row.get("history") or ()
+    ]
+    return row
+
+
+def search_row(
+    collection: str | None, k: int, legs: Sequence[str], filter_: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return the options of a search as JSON has them."""
+    return {"collection": collection, "k": k, "legs": list(legs), "filter": filter_}
+
+
+def collection_path(name: str) -> str:
+    """Return the path of a collection; its name is checked here, so that it cannot lead elsewhere."""
+    from ..retrieval.collection import check_name  # noqa: PLC0415 # numpy, for a client only when needed
+
+    return f"/v1/collections/{check_name(name)}"
+
+
+def request(
+    http: httpx.Client | httpx.AsyncClient,
+    method: str,
+    path: str,
+    body: object,
+    params: Mapping[str, Any] | None,
+) -> httpx.Request:
+    """Build a request; raises InputError for what JSON cannot hold."""
+    try:
+        content = None if body is None else to_json(body)
+    except TypeError as error:  # orjson's class for surrogates and for unknown types
+        raise InputError(f"query: cannot be sent as JSON: {error}") from error
+    return http.build_request(
+        method, path, content=content, params=params, headers={"content-type": "application/json"}
+    )
+
+
+def checked(response: httpx.Response) -> bytes:
+    """Return a response's body, or raise what the in-process SDK would have raised."""
+    if response.is_success:
+        return response.content
+    try:
+        detail = str(orjson.loads(response.content)["detail"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        detail = f"HTTP {response.status_code}"
+    raise _ERRORS.get(response.status_code, ServiceError)(detail)
+
+
+def unreachable(error: httpx.TransportError) -> UnavailableError:
+    """Say that the service did not answer."""
+    return UnavailableError(f"the service cannot be reached: {type(error).__name__}: {error}")
+
+
+def count_of(body: bytes) -> int:
+    """Return the count that a call answered with."""
+    return int(orjson.loads(body)["count"])

@@ -1,0 +1,221 @@
+"""The SDK in process: what the HTTP service does, without HTTP. The service itself is a skin over this class."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from zoneinfo import ZoneInfo
+
+from .. import InputError, StorageError
+from ..retrieval.collection import Collection, Collections, Filter, Leg
+from ..retrieval.dense import load_encoder
+from ..retrieval.passage import Document
+from ..retrieval.sources import keeps_whole, read_source
+from ..rewrite.catalog import Catalog
+from ..rewrite.query import Query, Rewrite
+from .answer import Answer
+from .pipeline import BOTH_LEGS, Pipeline
+from .schemas import Info, read_document, read_query
+from .settings import Settings
+
+CATALOG_FILE = "catalog.toml"
+"""A collection's own catalog, beside its documents."""
+
+
+class Querywright:
+    """Collections under one home, rewritten for and searched. Safe to use from several threads.
+
+    >>> from tempfile import mkdtemp
+    >>> with Querywright(home=mkdtemp(), encoder="none") as querywright:
+    ...     _ = querywright.create_collection("notes")
+    ...     _ = querywright.upsert("notes", [{"doc_id": "a", "text": "客户画像的操作指南"}])
+    ...     querywright.search("客户画像", collection="notes").hits[0].doc_id
+    'a'
+    """
+
+    def __init__(self, home: str | Path | None = None, **settings: Any) -> None:  # noqa: ANN401 # of Settings
+        self.settings = Settings.load(home=home, **settings)
+        self._pipeline = Pipeline(self.settings)
+        self.collection_store = Collections(self.settings.home, lambda: _encoder(self.settings.encoder))
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The pipeline that answers; the evaluation uses it directly."""
+        return self._pipeline
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every collection and stop the rewriters."""
+        self._pipeline.close()
+        self.collection_store.close()
+
+    # ------------------------------------------------------------------------------------ asking
+
+    def query(  # noqa: PLR0913 # what can be said of a search; all but the first are named
+        self,
+        query: str | Query | Mapping[str, Any],
+        *,
+        collection: str | None = None,
+        history: Sequence[Any] | None = None,
+        profile: Mapping[str, Any] | None = None,
+        now: datetime | str | None = None,
+        k: int = 10,
+        legs: Sequence[str] = BOTH_LEGS,
+        filter: Filter | None = None,  # noqa: A002 # the word of the field
+        rewriter: str = "auto",
+        catalog: Catalog | None = None,
+    ) -> Answer:
+        """Rewrite and search: the original at once, the rewrite after it, both fused."""
+        asked = self._clocked(read_query(query, history, profile, now))
+        name = collection or self.settings.default_collection
+        opened = self.collection_store.open(name)
+        return self._pipeline.answer(
+            asked,
+            opened,
+            k=k,
+            legs=legs,
+            rewriter=rewriter,
+            filter=filter,
+            catalog=catalog or self._catalog(name),
+        )
+
+    def search(
+        self,
+        query: str,
+        *,
+        collection: str | None = None,
+        k: int = 10,
+        legs: Sequence[str] = BOTH_LEGS,
+        filter: Filter | None = None,  # noqa: A002 # the word of the field
+    ) -> Answer:
+        """Search with the text as it is."""
+        return self.query(query, collection=collection, k=k, legs=legs, filter=filter, rewriter="none")
+
+    def rewrite(  # noqa: PLR0913 # as `query`
+        self,
+        query: str | Query | Mapping[str, Any],
+        *,
+        collection: str | None = None,
+        history: Sequence[Any] | None = None,
+        profile: Mapping[str, Any] | None = None,
+        now: datetime | str | None = None,
+        rewriter: str = "auto",
+        catalog: Catalog | None = None,
+    ) -> Rewrite:
+        """Rewrite without searching, with the catalog of `collection` if one is named."""
+        asked = self._clocked(read_query(query, history, profile, now))
+        if collection is not None:
+            self.collection_store.open(collection)
+            catalog = catalog or self._catalog(collection)
+        return self._pipeline.rewrite(asked, rewriter=rewriter, catalog=catalog)
+
+    # ------------------------------------------------------------------------------- collections
+
+    def collections(self) -> list[Info]:
+        """Return every collection with the number of its documents, by name."""
+        return [Info(name, self.collection_store.open(name).count()) for name in self.collection_store.names()]
+
+    def create_collection(self, name: str) -> Info:
+        """Make an empty collection. Raises ConflictError when there is one of that name."""
+        return Info(name, self.collection_store.create(name).count())
+
+    def drop_collection(self, name: str) -> None:
+        """Delete a collection and all its documents. Raises NotFoundError when there is none."""
+        self.collection_store.drop(name)
+
+    def upsert(self, collection: str, documents: Iterable[Document | Mapping[str, Any]]) -> int:
+        """Add or replace documents; return how many. When it returns, they are on disk and findable."""
+        read = [read_document(document, f"documents[{i}]") for i, document in enumerate(documents)]
+        return self.collection_store.open(collection).upsert(read)
+
+    def document(self, collection: str, doc_id: str) -> Document:
+        """Return one document. Raises NotFoundError when there is none of that id."""
+        return self.collection_store.open(collection).get(doc_id)
+
+    def documents(self, collection: str, *, after: str | None = None, limit: int = 100) -> list[Document]:
+        """Return documents in the order of their ids, those after the id `after`."""
+        return self.collection_store.open(collection).documents(after, limit)
+
+    def delete(self, collection: str, doc_ids: Iterable[str]) -> int:
+        """Delete documents by id; return how many there were."""
+        return self.collection_store.open(collection).delete(list(doc_ids))
+
+    # ---------------------------------------------------------------------------------- indexing
+
+    def index(
+        self,
+        sources: Sequence[Path],
+        collection: str,
+        *,
+        catalog: Path | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> int:
+        """Read files and folders into a collection, made if need be; return how many documents were read."""
+        opened = self._opened_or_made(collection)
+        if catalog is not None:
+            Catalog.load(catalog)
+            _copy(catalog, self.settings.home / collection / CATALOG_FILE)
+        total = 0
+        for source in sources:
+            before = total
+            total += opened.upsert(
+                read_source(source),
+                whole=keeps_whole(source),
+                progress=(lambda done, base=before: progress(base + done)) if progress else None,
+            )
+        return total
+
+    def _opened_or_made(self, name: str) -> Collection:
+        if name in self.collection_store.names():
+            return self.collection_store.open(name)
+        return self.collection_store.create(name)
+
+    def _catalog(self, collection: str) -> Catalog | None:
+        path = self.settings.home / collection / CATALOG_FILE
+        return _load_catalog(path, path.stat().st_mtime_ns) if path.is_file() else None
+
+    def _clocked(self, query: Query) -> Query:
+        """Give a query without a clock the server's."""
+        if query.now is not None:
+            return query
+        return replace(query, now=datetime.now(UTC).astimezone(ZoneInfo(self.settings.timezone)))
+
+
+@lru_cache(maxsize=64)
+def _load_catalog(path: Path, _modified: int) -> Catalog:
+    return Catalog.load(path)
+
+
+def _encoder(name: str) -> Any:  # noqa: ANN401 # Encoder | None
+    return None if name == "none" else load_encoder(name)
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
+        if source.resolve() != target.resolve():
+            shutil.copyfile(source, target)
+    except OSError as error:
+        raise StorageError(f"{target}: cannot be written: {error.strerror}") from error
+
+
+def check_legs_text(text: str) -> tuple[Leg, ...]:
+    """Read legs as the command line has them: "lexical", "dense", "lexical,dense" or "hybrid"."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if names == ["hybrid"]:
+        return BOTH_LEGS
+    if not names or any(name not in {leg.value for leg in Leg} for name in names):
+        raise InputError(f"legs: expected lexical, dense or hybrid, got {text[:40]!r}")
+    return tuple(Leg(name) for name in dict.fromkeys(names))

@@ -1,0 +1,283 @@
+"""From a query to an answer: rewrite while the original is searched, search the rewrite, fuse.
+
+REST, the SDK, the command line and the evaluation all come through here.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import TracebackType
+from typing import Self
+
+from .. import InputError, QuerywrightError, StorageError
+from ..retrieval.collection import Collection, Filter, Leg, Snapshot, check_k, check_legs
+from ..retrieval.fusion import Ranking, convex
+from ..retrieval.snapshot import DEPTH
+from ..rewrite.catalog import Catalog
+from ..rewrite.gate import Gate
+from ..rewrite.history import HistoryRewriter
+from ..rewrite.llm import LLMRewriter, load_chat_model
+from ..rewrite.query import Decision, Query, Rewrite
+from ..rewrite.rewriter import Chain, Keep, Rewriter
+from ..rewrite.slots import CatalogRewriter
+from .answer import Answer, Stage
+from .settings import Settings
+
+BOTH_LEGS = (Leg.LEXICAL, Leg.DENSE)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Trace:
+    """The stages so far; the first thing that went wrong is what the answer is marked with."""
+
+    stages: list[Stage] = field(default_factory=list)
+    degraded: str | None = None
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[list[str]]:
+        """Time a stage; notes that are put in the list go with it."""
+        begun = time.perf_counter()
+        notes: list[str] = []
+        try:
+            yield notes
+        finally:
+            self.stages.append(Stage(name, time.perf_counter() - begun, "; ".join(notes)))
+
+    def degrade(self, reason: str) -> None:
+        self.degraded = self.degraded or reason
+
+
+class Pipeline:
+    """Rewrites and searches. Safe to use from several threads; nothing is kept between two queries."""
+
+    def __init__(self, settings: Settings, catalog: Catalog | None = None) -> None:
+        self._settings = settings
+        self._catalog = catalog or (Catalog.load(settings.catalog) if settings.catalog else None)
+        self._executor = ThreadPoolExecutor(settings.threads, thread_name_prefix="rewrite")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop taking rewrites; one that hangs does not hold up the caller."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    # ---------------------------------------------------------------------------------- rewriters
+
+    def rewriter(self, name: str, catalog: Catalog | None = None) -> Rewriter:
+        """Return the rewriter called `name`: none, auto, catalog, history or llm.
+
+        Raises InputError for another name, or for `llm` when no model is configured.
+        """
+        catalog = catalog or self._catalog
+        makers: dict[str, Callable[[], Rewriter]] = {
+            "none": Keep,
+            "auto": lambda: self._chain(catalog),
+            "catalog": lambda: CatalogRewriter(catalog or Catalog("empty")),
+            "history": lambda: HistoryRewriter(catalog),
+            "llm": self._llm,
+        }
+        if name not in makers:
+            raise InputError(f"rewriter: expected one of {', '.join(makers)}")
+        return makers[name]()
+
+    def _chain(self, catalog: Catalog | None) -> Chain:
+        rewriters: list[Rewriter] = [CatalogRewriter(catalog or Catalog("empty")), HistoryRewriter(catalog)]
+        if self._settings.llm:
+            rewriters.append(_Lazy("llm", self._llm))
+        return Chain(
+            rewriters,
+            catalog=catalog,
+            gate=Gate(self._settings.min_confidence),
+            budget_seconds=self._settings.budget_ms / 1000,
+        )
+
+    def _llm(self) -> Rewriter:
+        if not self._settings.llm:
+            raise InputError("rewriter: llm: no model is configured; set QUERYWRIGHT_LLM, e.g. openai:gpt-5-mini")
+        return self._llm_rewriter
+
+    @cached_property
+    def _llm_rewriter(self) -> LLMRewriter:
+        options = {"base_url": self._settings.llm_base_url} if self._settings.llm_base_url else {}
+        seconds = self._settings.budget_ms / 1000
+        return LLMRewriter(load_chat_model(str(self._settings.llm), timeout_seconds=seconds, **options))
+
+    # ---------------------------------------------------------------------------------- rewriting
+
+    def rewrite(
+        self, query: Query, *, rewriter: str | Rewriter = "auto", catalog: Catalog | None = None
+    ) -> Rewrite:
+        """Rewrite `query` within the budget; past it the query comes back as it is, marked `degraded`."""
+        return self._finish(self._begin(query, rewriter, catalog), query)
+
+    def _begin(self, query: Query, rewriter: str | Rewriter, catalog: Catalog | None) -> _Running:
+        chosen = self.rewriter(rewriter, catalog) if isinstance(rewriter, str) else rewriter
+        return _Running(chosen.name, time.perf_counter(), self._executor.submit(_timed, chosen, query))
+
+    def _finish(self, running: _Running, query: Query) -> Rewrite:
+        left = self._settings.budget_ms / 1000 - (time.perf_counter() - running.begun)
+        try:
+            return running.future.result(timeout=max(left, 0.001))
+        except TimeoutError:
+            running.future.cancel()
+            reason = "rewrite_timeout"
+        except QuerywrightError:
+            raise
+        except Exception as error:  # noqa: BLE001 # whatever fails around a search only degrades it
+            _log.warning("rewriter %s failed: %s", running.name, type(error).__name__)
+            reason = f"{running.name}_failed"
+        seconds = time.perf_counter() - running.begun
+        return replace(Rewrite.keep(query, running.name), degraded=reason, seconds=seconds)
+
+    # ---------------------------------------------------------------------------------- answering
+
+    def answer(  # noqa: PLR0913 # what a search can say; all but the first two are named
+        self,
+        query: Query,
+        collection: Collection,
+        *,
+        k: int = 10,
+        legs: Sequence[Leg | str] = BOTH_LEGS,
+        rewriter: str | Rewriter = "auto",
+        keep_original: bool = True,
+        filter: Filter | None = None,  # noqa: A002 # the word of the field
+        catalog: Catalog | None = None,
+    ) -> Answer:
+        """Rewrite `query` and search `collection` with it, the original in a first batch, the rewrite in a second.
+
+        All ranked lists are fused, weighted by the rewrite's confidence. Without `keep_original` the rewrite is
+        searched in place of the query. Raises InputError for a bad k, leg, filter or rewriter.
+        """
+        check_k(k)
+        wanted = check_legs(legs)
+        running = self._begin(query, rewriter, catalog)
+        trace = _Trace()
+        snapshot = collection.snapshot()
+        search = _Search(snapshot, wanted, max(k, DEPTH), filter, trace)
+        lists = search.batch([(query.query, 1.0)], "search_original") if keep_original else []
+        with trace.stage("rewrite") as notes:
+            rewrite = self._finish(running, query)
+            notes += [rewrite.rewriter, rewrite.decision.value]
+        if rewrite.degraded:
+            trace.degrade(rewrite.degraded)
+        if not keep_original:
+            lists = search.batch([(rewrite.rewrite, 1.0)], "search_rewrite")
+        elif texts := _second_batch(rewrite):
+            share = 1 - sum(weight for _, weight in texts)
+            lists = [(ranking, weight * share) for ranking, weight in lists]
+            lists += search.batch(texts, "search_rewrite")
+        with trace.stage("fuse") as notes:
+            fused = _fuse(lists)
+            notes.append(f"{len(lists)} lists")
+        if not lists:
+            trace.degrade("no_leg_reads_query")
+        return Answer(tuple(snapshot.hits(fused, k)), rewrite, trace.degraded, tuple(trace.stages))
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A rewriter at work since `begun`."""
+
+    name: str
+    begun: float
+    future: Future[Rewrite]
+
+
+@dataclass(frozen=True, slots=True)
+class _Lazy:
+    """A rewriter that is made when first asked, so that its failing to load is a failure of its own."""
+
+    name: str
+    make: Callable[[], Rewriter]
+
+    def rewrite(self, query: Query) -> Rewrite:
+        """Make the rewriter and ask it."""
+        return self.make().rewrite(query)
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """What every batch of one answer has in common."""
+
+    snapshot: Snapshot
+    legs: tuple[Leg, ...]
+    depth: int
+    filter: Filter | None
+    trace: _Trace
+
+    def batch(self, texts: Sequence[tuple[str, float]], stage: str) -> list[tuple[Ranking, float]]:
+        """Search weighted texts at once; return every leg's ranking with its weight."""
+        with self.trace.stage(stage) as notes:
+            found = self._rank([text for text, _ in texts])
+            notes.append(f"{len(texts)} texts, {sum(map(len, found))} lists")
+        return [
+            (ranking, weight / len(by_leg))
+            for by_leg, (_, weight) in zip(found, texts, strict=True)
+            for ranking in by_leg.values()
+        ]
+
+    def _rank(self, texts: Sequence[str]) -> list[dict[Leg, Ranking]]:
+        """Search by every leg; where the dense one fails, by the others, visibly."""
+        try:
+            return self.snapshot.rank(texts, self.legs, self.depth, self.filter)
+        except (InputError, StorageError):
+            raise
+        except Exception as error:
+            if Leg.DENSE not in self.legs:
+                raise
+            _log.warning("dense leg failed: %s: %s", type(error).__name__, error)
+            self.trace.degrade("dense_failed")
+        if self.legs == (Leg.DENSE,):
+            return [{} for _ in texts]
+        return self.snapshot.rank(texts, (Leg.LEXICAL,), self.depth, self.filter)
+
+
+def _timed(rewriter: Rewriter, query: Query) -> Rewrite:
+    begun = time.perf_counter()
+    rewrite = rewriter.rewrite(query)
+    return replace(rewrite, id=query.id, seconds=time.perf_counter() - begun)
+
+
+def _second_batch(rewrite: Rewrite) -> list[tuple[str, float]]:
+    """Return the texts to search besides the original, each with its share of the whole weight."""
+    texts: dict[str, float] = {}
+    if rewrite.decision is not Decision.KEEP:
+        share = rewrite_share(rewrite.confidence)
+        if rewrite.rewrite != rewrite.original:
+            texts[rewrite.rewrite] = share
+        elif rewrite.alternatives:
+            total = sum(alternative.weight for alternative in rewrite.alternatives)
+            for alternative in rewrite.alternatives:
+                texts[alternative.rewrite] = _INTERPRETATIONS * alternative.weight / total
+    return [(text, weight) for text, weight in texts.items() if text.strip()]
+
+
+_INTERPRETATIONS = 0.7
+"""What all interpretations of an ambiguous query weigh together; the original keeps the rest."""
+
+
+def rewrite_share(confidence: float) -> float:
+    """Return the weight of a rewrite's ranked lists beside the original's: more, the surer it is.
+
+    >>> [round(rewrite_share(confidence), 2) for confidence in (0.5, 0.8, 0.95)]
+    [0.5, 0.71, 0.81]
+    """
+    return min(0.9, max(0.1, 0.15 + 0.7 * confidence))
+
+
+def _fuse(lists: Sequence[tuple[Ranking, float]]) -> Ranking:
+    return convex([ranking for ranking, _ in lists], [weight for _, weight in lists])

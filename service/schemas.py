@@ -1,0 +1,226 @@
+"""What comes in from outside, checked: HTTP bodies, rows of files, arguments of the SDK. And what goes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, TypeVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+
+from .. import InputError
+from ..retrieval.passage import Document, Hit
+from ..rewrite.query import Query, Rewrite, Role, Turn
+from .answer import Answer, Stage
+
+MAX_HISTORY = 20_000
+"""A longer history is refused; rewriters read as much of its end as they can use."""
+
+_Key = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+_Scalar = str | int | float | bool
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """A collection's name and how many documents it holds."""
+
+    name: str
+    documents: int
+
+
+class TurnModel(BaseModel):
+    """One earlier turn."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    role: Annotated[Role, Field(strict=False)]
+    text: str
+
+
+class QueryModel(BaseModel):
+    """A query as the contract has it. Files may hold further keys; they are ignored."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    query: str
+    history: Annotated[list[TurnModel], Field(max_length=MAX_HISTORY)] | None = None
+    profile: dict[_Key, str | list[str]] | None = None
+    now: str | None = Field(None, description="ISO 8601 with an offset")
+    id: str | None = None
+
+    def to_query(self) -> Query:
+        """Return the query. Raises InputError for an empty text, a clock without an offset and the like."""
+        return Query(
+            self.query,
+            tuple(Turn(turn.role, turn.text) for turn in self.history or ()),
+            {k: v if isinstance(v, str) else tuple(v) for k, v in (self.profile or {}).items()},
+            read_now(self.now),
+            self.id,
+        )
+
+
+class RewriteRequest(QueryModel):
+    """Body of POST /v1/rewrite."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    rewriter: str = "auto"
+    collection: str | None = Field(None, description="whose catalog is used")
+
+
+class SearchOptions(BaseModel):
+    """What a search can say besides its text."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    collection: str | None = Field(None, description="the service's default collection if absent")
+    k: int = Field(10, ge=1, le=1000)
+    legs: list[str] = Field(default=["lexical", "dense"], max_length=2)
+    filter: dict[_Key, _Scalar | list[_Scalar]] | None = None
+
+
+class QueryRequest(QueryModel, SearchOptions):
+    """Body of POST /v1/query."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    rewriter: str = "auto"
+
+
+class SearchRequest(SearchOptions):
+    """Body of POST /v1/search."""
+
+    query: str
+
+
+class CollectionRequest(BaseModel):
+    """Body of POST /v1/collections."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str
+
+
+class DocumentModel(BaseModel):
+    """A document to store."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    doc_id: str
+    text: str
+    title: str = ""
+    metadata: dict[_Key, _Scalar | list[str]] = {}
+
+    def to_document(self) -> Document:
+        """Return the document. Raises InputError for an id that cannot be one, or text that is not Unicode."""
+        metadata = {k: tuple(v) if isinstance(v, list) else v for k, v in self.metadata.items()}
+        return Document(self.doc_id, self.text, self.title, metadata)
+
+
+class DocumentsRequest(BaseModel):
+    """Body of POST /v1/collections/NAME/documents."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    documents: list[DocumentModel] = Field(max_length=10_000)
+
+
+class Count(BaseModel):
+    """How many documents a call stored or deleted."""
+
+    count: int
+
+
+ANSWER = TypeAdapter(Answer)
+REWRITE = TypeAdapter(Rewrite)
+INFOS = TypeAdapter(list[Info])
+DOCUMENTS = TypeAdapter(list[Document])
+DOCUMENT = TypeAdapter(Document)
+
+__all__ = ["ANSWER", "REWRITE", "Answer", "Hit", "Info", "Stage"]
+
+
+def to_json(value: object) -> bytes:
+    """Write a dataclass or a plain value as JSON; the same value always gives the same bytes."""
+    return orjson.dumps(value, default=_plain)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"not serialisable: {type(value).__name__}")
+
+
+def read_now(text: str | None) -> datetime | None:
+    """Read a clock. Raises InputError unless it is ISO 8601 with an offset."""
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InputError("now: expected ISO 8601 with an offset, e.g. 2024-07-15T09:00:00+08:00") from error
+
+
+def read_query(
+    query: str | Query | Mapping[str, Any],
+    history: Sequence[Any] | None = None,
+    profile: Mapping[str, Any] | None = None,
+    now: datetime | str | None = None,
+) -> Query:
+    """Return a Query from what the SDK was given. Raises InputError that names the field."""
+    if isinstance(query, Query):
+        return query
+    row = dict(query) if isinstance(query, Mapping) else {"query": query}
+    given = {"history": history, "profile": profile, "now": now}
+    row |= {key: value for key, value in given.items() if value is not None}
+    if isinstance(row.get("now"), datetime):
+        row["now"] = row["now"].isoformat()
+    if isinstance(row.get("history"), Sequence) and not isinstance(row["history"], str):
+        row["history"] = [_turn_row(turn) for turn in row["history"]]
+    if isinstance(row.get("profile"), Mapping):
+        row["profile"] = {k: list(v) if isinstance(v, tuple) else v for k, v in row["profile"].items()}
+    return validated(TypeAdapter(QueryModel), row).to_query()
+
+
+def _turn_row(turn: object) -> object:
+    return {"role": turn.role.value, "text": turn.text} if isinstance(turn, Turn) else turn
+
+
+def read_document(document: Document | Mapping[str, Any], where: str) -> Document:
+    """Return a Document from what the SDK was given. Raises InputError that begins with `where`."""
+    if isinstance(document, Document):
+        return document
+    try:
+        return validated(TypeAdapter(DocumentModel), dict(document)).to_document()
+    except (InputError, TypeError, ValueError) as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def validated(adapter: TypeAdapter[_T], value: object) -> _T:
+    """Validate `value`. Raises InputError with the first field that is wrong and what was expected there."""
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        raise InputError(first_problem(error.errors(include_url=False, include_input=False))) from error
+
+
+def first_problem(errors: Sequence[Mapping[str, Any]]) -> str:
+    """Say the first of pydantic's errors as "history[2].role: ...", without anything of the input.
+
+    >>> first_problem([{"loc": ("body", "history", 2, "role"), "msg": "Field required", "type": "missing"}])
+    'history[2].role: field required'
+    """
+    first = errors[0]
+    where = ""
+    for part in first["loc"]:
+        if isinstance(part, int):
+            where += f"[{part}]"
+        elif part != "body" and part.replace("_", "").isalnum() and len(part) <= 40:
+            where += f".{part}" if where else part
+    message = str(first["msg"])
+    if first["type"] == "extra_forbidden":
+        message = "unknown field; see /docs for the ones there are"
+    return f"{where or 'body'}: {message[:1].lower()}{message[1:]}"[:500]

@@ -1,0 +1,91 @@
+"""One frozen set of settings, from a TOML file and QUERYWRIGHT_* environment variables."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from .. import InputError
+
+PREFIX = "QUERYWRIGHT_"
+
+
+class Settings(BaseModel):
+    """Everything that can be set. `Settings.load()` reads the environment; a variable beats the file.
+
+    >>> Settings(budget_ms=500).budget_ms
+    500
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # where collections live
+    home: Path = Field(default_factory=lambda: Path.home() / ".querywright")
+
+    # retrieval
+    encoder: str = "minilm"
+    """`minilm` (embedded, English), a sentence-transformers name, or a model's folder."""
+
+    # rewriting
+    catalog: Path | None = None
+    """The catalog for collections without one of their own (`HOME/COLLECTION/catalog.toml`)."""
+    llm: str | None = None
+    """A chat model as LangChain names it, `openai:gpt-5-mini`; off unless set."""
+    llm_base_url: str | None = None
+    """An OpenAI-compatible endpoint, for models served elsewhere than the provider's own address."""
+    budget_ms: int = Field(default=2000, ge=1, le=60_000)
+    """How long a search waits for the rewriters before it goes on without them."""
+    min_confidence: float = Field(default=0.45, ge=0, le=1)
+    """Less confident rewrites are not used."""
+    timezone: str = "UTC"
+    """Whose clock is used for queries without `now`."""
+
+    # service
+    default_collection: str = "demo"
+    threads: int = Field(default=8, ge=1, le=256)
+    """How many requests are worked on at once; others wait."""
+    max_body_mb: int = Field(default=32, ge=1, le=1024)
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_timezone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ValueError, OSError) as error:  # ZoneInfoNotFoundError is a KeyError, some names are folders
+            raise ValueError("expected a time zone such as Asia/Shanghai") from error
+        except KeyError as error:
+            raise ValueError("expected a time zone such as Asia/Shanghai") from error
+        return name
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str] = os.environ, **given: Any) -> Settings:  # noqa: ANN401
+        """Read QUERYWRIGHT_SETTINGS (a TOML file), then QUERYWRIGHT_NAME variables, then what is `given`.
+
+        Raises InputError that names the setting.
+        """
+        file = environment.get(f"{PREFIX}SETTINGS")
+        values = _read(Path(file)) if file else {}
+        for name in cls.model_fields:
+            text = environment.get(PREFIX + name.upper())
+            if text:
+                values[name] = text
+        values |= {name: value for name, value in given.items() if value is not None}
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(map(str, first["loc"]))
+            raise InputError(f"setting {name}: {first['msg']}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as TOML settings: {error}") from error
