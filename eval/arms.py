@@ -75,9 +75,7 @@ def parse_arms(names: Sequence[str], service: Knows) -> tuple[Arm, ...]:
 
 def gold(dataset: Dataset) -> Rewrites:
     """Return the data set's own rewrites."""
-    return {
-        judged.id: _rewritten(judged.query, judged.gold, "gold") for judged in dataset.queries if judged.gold
-    }
+    return {judged.id: _rewritten(judged.query, judged.gold, "gold") for judged in dataset.queries if judged.gold}
 
 
 def concat(dataset: Dataset) -> Rewrites:

@@ -70,9 +70,7 @@ class Dataset:
         qrels = _read_qrels(qrels_file, queries, doc_ids)
         judged = {query_id: grades for query_id, grades in qrels.items() if max(grades.values()) > 0}
         if not judged:
-            raise DatasetError(
-                f"{qrels_file}:1: score: expected at least one judgment > 0, but there is none"
-            )
+            raise DatasetError(f"{qrels_file}:1: score: expected at least one judgment > 0, but there is none")
         return cls(
             name=folder.name,
             folder=folder,
@@ -209,22 +207,16 @@ def _refuse_twice(row: Row, identifier: str, lines: dict[str, int]) -> None:
         raise row.error("_id", f"expected ids to differ, but line {first} has {identifier[:80]!r} already")
 
 
-def _read_qrels(
-    path: Path, queries: Mapping[str, JudgedQuery], doc_ids: frozenset[str]
-) -> dict[str, dict[str, int]]:
+def _read_qrels(path: Path, queries: Mapping[str, JudgedQuery], doc_ids: frozenset[str]) -> dict[str, dict[str, int]]:
     qrels: dict[str, dict[str, int]] = {}
     for line, query_id, doc_id, grade in _qrels_rows(path):
         if query_id not in queries:
-            raise _qrels_error(
-                path, line, "query-id", f"expected an id of the queries, got {query_id[:80]!r}"
-            )
+            raise _qrels_error(path, line, "query-id", f"expected an id of the queries, got {query_id[:80]!r}")
         if doc_id not in doc_ids:
             raise _qrels_error(path, line, "corpus-id", f"expected an id of the corpus, got {doc_id[:80]!r}")
         before = qrels.setdefault(query_id, {}).setdefault(doc_id, grade)
         if before != grade:
-            raise _qrels_error(
-                path, line, "score", f"expected {before}, the score that an earlier line gives"
-            )
+            raise _qrels_error(path, line, "score", f"expected {before}, the score that an earlier line gives")
     return qrels
 
 

@@ -24,7 +24,7 @@ class Service(Answerer, Knows, Protocol):
     """What an evaluation needs of the service: `Pipeline` is one."""
 
 
-def run(  # noqa: PLR0913, PLR0917 - one call for the command line
+def run(
     dataset_dirs: Sequence[Path],
     arms: Sequence[str],
     legs: Sequence[str],
@@ -49,9 +49,7 @@ def run(  # noqa: PLR0913, PLR0917 - one call for the command line
     for arm in wanted_arms:
         if arm.known is not None and not any(arm.known(dataset) for dataset in datasets):
             raise InputError(f"arm {arm.name!r}: no query of the data sets has a rewrite of it; leave it out")
-    results = evaluate(
-        datasets, wanted_arms, wanted_legs, pipeline, collections, seed, out, progress, encoder=encoder
-    )
+    results = evaluate(datasets, wanted_arms, wanted_legs, pipeline, collections, seed, out, progress, encoder=encoder)
     found = report(results)
     write(found, out)
     return found
@@ -65,9 +63,7 @@ def load_all(folders: Sequence[Path]) -> tuple[Dataset, ...]:
     for folder in folders:
         dataset = Dataset.load(folder)
         if dataset.name in datasets:
-            raise DatasetError(
-                f"{folder}: name: expected folders to differ in name, {dataset.name!r} comes twice"
-            )
+            raise DatasetError(f"{folder}: name: expected folders to differ in name, {dataset.name!r} comes twice")
         datasets[dataset.name] = dataset
     return tuple(datasets.values())
 

@@ -39,7 +39,7 @@ Progress = Callable[[str, int, int], None]
 class Answerer(Protocol):
     """What an evaluation needs of the service: `Pipeline` is one."""
 
-    def answer(  # noqa: PLR0913 - the pipeline's own signature
+    def answer(
         self,
         query: Query,
         collection: Collection,
@@ -116,7 +116,7 @@ def parse_legs(names: Sequence[str]) -> tuple[str, ...]:
     return wanted
 
 
-def evaluate(  # noqa: PLR0913, PLR0917 - one call for those who want no object between
+def evaluate(
     datasets: Sequence[Dataset],
     arms: Sequence[Arm],
     legs: Sequence[str],
@@ -141,9 +141,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one call for those who want no object 
     return Results(seed, tuple(results))
 
 
-def index(
-    dataset: Dataset, collections: Collections, encoder: str, progress: Progress = silent
-) -> Collection:
+def index(dataset: Dataset, collections: Collections, encoder: str, progress: Progress = silent) -> Collection:
     """Return the collection that holds the corpus of `dataset`, filled unless an earlier run did so.
 
     Its name follows from the corpus and the encoder. A build that was interrupted goes on: documents
@@ -207,9 +205,7 @@ class _Experiment:
         skipped = self._dataset.skipped
         return DatasetResults(self._dataset.name, len(self._dataset.queries), skipped, tuple(cells))
 
-    def _search(
-        self, arm: Arm, leg: str, known: Rewrites | None, none: Mapping[str, _Found]
-    ) -> dict[str, _Found]:
+    def _search(self, arm: Arm, leg: str, known: Rewrites | None, none: Mapping[str, _Found]) -> dict[str, _Found]:
         """Search the queries that `arm` covers; `known` are its rewrites, if there are any yet.
 
         A query that the arm leaves as it is was searched by `none` just so: its result is taken over,
@@ -224,9 +220,7 @@ class _Experiment:
         for done, judged in enumerate(covered, 1):
             before = none.get(judged.id)
             if before is not None and known is not None and _unchanged(known[judged.id]):
-                found[judged.id] = _Found(
-                    before.documents, known[judged.id], before.search_seconds, before.degraded
-                )
+                found[judged.id] = _Found(before.documents, known[judged.id], before.search_seconds, before.degraded)
             else:
                 found[judged.id] = self._answer(judged, leg, rewriter, known, keep_original=arm.keep_original)
             self._progress(task, done, len(covered))
@@ -254,9 +248,7 @@ class _Experiment:
             if known is None or answer.rewrite.rewrite == known[judged.id].rewrite:
                 break
         else:
-            raise UnavailableError(
-                f"query {judged.id!r}: a known rewrite timed out {_ATTEMPTS} times; try again"
-            )
+            raise UnavailableError(f"query {judged.id!r}: a known rewrite timed out {_ATTEMPTS} times; try again")
         documents = ranking((hit.doc_id, hit.score) for hit in answer.hits)
         # A known rewrite keeps the time that making it took: looking it up takes none.
         rewrite = answer.rewrite if known is None else known[judged.id]

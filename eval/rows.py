@@ -46,9 +46,7 @@ class Row:
         """Return the id under `field`: any non-empty string without tabs or line ends."""
         value = self.text(field)
         if not value or value.splitlines() != [value] or "\t" in value:
-            raise self.error(
-                field, f"expected a non-empty string without tabs or line ends, got {value[:40]!r}"
-            )
+            raise self.error(field, f"expected a non-empty string without tabs or line ends, got {value[:40]!r}")
         return value
 
     def checked(self, field: str, value: object) -> str:
@@ -88,9 +86,7 @@ def find_file(folder: Path, *names: str) -> Path:
         for path in (folder / name, folder / f"{name}.gz"):
             if path.is_file():
                 return path
-    raise DatasetError(
-        f"{folder}: {names[0]}: expected {' or '.join(names)} (plain or .gz), but there is none"
-    )
+    raise DatasetError(f"{folder}: {names[0]}: expected {' or '.join(names)} (plain or .gz), but there is none")
 
 
 def kind(value: object) -> str:

@@ -45,9 +45,7 @@ class Comparison:
     tied: int
 
 
-def compare(
-    differences: Sequence[float], conversations: Sequence[Hashable], seed: Sequence[int]
-) -> Comparison:
+def compare(differences: Sequence[float], conversations: Sequence[Hashable], seed: Sequence[int]) -> Comparison:
     """Return the comparison of paired per-query `differences`, grouped by their `conversations`."""
     deltas = np.where(np.abs(differences) < TIE, 0.0, np.asarray(differences, dtype=np.float64))
     flips, resamples = (np.random.default_rng([*seed, part]) for part in (1, 2))
@@ -111,9 +109,7 @@ def interval(
         return 0.0, 0.0
     if count < 2:
         return -1.0, 1.0
-    means = np.concatenate(
-        [_resampled_means(sums, sizes, rows, random) for rows in _batches(resamples, count)]
-    )
+    means = np.concatenate([_resampled_means(sums, sizes, rows, random) for rows in _batches(resamples, count)])
     tail = expanded_tail(count, (1 - level) / 2)
     low, high = np.quantile(means, [tail, 1 - tail])
     return float(max(low, -1.0)), float(min(high, 1.0))
@@ -157,9 +153,7 @@ def seed_for(seed: int, *names: str) -> list[int]:
     return [seed, int.from_bytes(digest[:8], "big")]
 
 
-def _by_conversation(
-    differences: Sequence[float] | Floats, conversations: Sequence[Hashable]
-) -> tuple[Floats, Floats]:
+def _by_conversation(differences: Sequence[float] | Floats, conversations: Sequence[Hashable]) -> tuple[Floats, Floats]:
     """Return the sum and the number of the differences of each conversation, in order of appearance."""
     places: dict[Hashable, int] = {}
     codes = np.array([places.setdefault(name, len(places)) for name in conversations], dtype=np.intp)

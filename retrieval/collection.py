@@ -40,9 +40,7 @@ _DROPPED = ".dropped-"
 def check_name(name: str) -> str:
     """Return `name`; raises InputError unless it is 1 to 64 of a-z, 0-9, `_` and `-`."""
     if not re.fullmatch(r"[a-z0-9_-]{1,64}", name):
-        raise InputError(
-            f"collection {name[:80]!r}: expected a name of 1 to 64 characters of a-z, 0-9, _ and -"
-        )
+        raise InputError(f"collection {name[:80]!r}: expected a name of 1 to 64 characters of a-z, 0-9, _ and -")
     return name
 
 
@@ -215,9 +213,7 @@ class Collection:
         if len(rows) != len(generations):
             raise StorageError(f"collection {self.name!r}: damaged: it holds documents without passages")
         self._rows = rows
-        ordered = sorted(
-            (row for _, some in rows.values() for row in some), key=lambda row: row.passage.passage_id
-        )
+        ordered = sorted((row for _, some in rows.values() for row in some), key=lambda row: row.passage.passage_id)
         return Snapshot(generation, ordered, self._vocabulary, self._encoder)
 
     def _row(self, stored: StoredPassage, encoder: str) -> Row:
@@ -225,9 +221,7 @@ class Collection:
         vector = None
         if stored.vector is not None and self._encoder is not None and encoder == self._encoder.name:
             if len(stored.vector) != 4 * self._encoder.dimensions:
-                raise StorageError(
-                    f"collection {self.name!r}: damaged: a vector of {len(stored.vector)} bytes"
-                )
+                raise StorageError(f"collection {self.name!r}: damaged: a vector of {len(stored.vector)} bytes")
             vector = np.frombuffer(stored.vector, dtype="<f4")
         return Row(stored.passage, self._vocabulary.ids(analyze(stored.passage.indexed_text)), vector)
 
@@ -260,9 +254,7 @@ class Collections:
             folder = self._home / check_name(name)
             folder.mkdir(parents=True, exist_ok=True)
             if any(folder.iterdir()):
-                raise ConflictError(
-                    f"collection {name!r}: there is one already, or another folder of that name"
-                )
+                raise ConflictError(f"collection {name!r}: there is one already, or another folder of that name")
             self._forget(name)
             return self._opened(name)
 

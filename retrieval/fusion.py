@@ -57,9 +57,7 @@ def rrf(rankings: Sequence[Ranking], weights: Sequence[float] | None = None, rrf
     pairs = _weighted(rankings, weights)
     if rrf_k < 0:
         raise InputError(f"rrf_k: expected 0 or more, got {rrf_k}")
-    return _sum(
-        [(ranking.positions, weight / (rrf_k + np.arange(1, len(ranking) + 1))) for ranking, weight in pairs]
-    )
+    return _sum([(ranking.positions, weight / (rrf_k + np.arange(1, len(ranking) + 1))) for ranking, weight in pairs])
 
 
 def convex(rankings: Sequence[Ranking], weights: Sequence[float] | None = None) -> Ranking:
@@ -71,9 +69,7 @@ def convex(rankings: Sequence[Ranking], weights: Sequence[float] | None = None) 
     """
     pairs = _weighted(rankings, weights)
     total = math.fsum(weight for _, weight in pairs)
-    return _sum(
-        [(ranking.positions, min_max(ranking.scores) * (weight / total)) for ranking, weight in pairs]
-    )
+    return _sum([(ranking.positions, min_max(ranking.scores) * (weight / total)) for ranking, weight in pairs])
 
 
 def min_max(scores: Scores) -> NDArray[np.float64]:

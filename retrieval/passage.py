@@ -73,11 +73,7 @@ class Hit:
 def check_doc_id(doc_id: str) -> None:
     """Raise InputError unless `doc_id` may name a document."""
     _check_unicode("doc_id", doc_id)
-    if (
-        not doc_id
-        or len(doc_id) > MAX_ID_CHARS
-        or re.search(r"[\t\r\n\v\f\x1c-\x1e\x85\u2028\u2029]", doc_id)
-    ):
+    if not doc_id or len(doc_id) > MAX_ID_CHARS or re.search(r"[\t\r\n\v\f\x1c-\x1e\x85\u2028\u2029]", doc_id):
         raise InputError(
             f"doc_id: expected 1 to {MAX_ID_CHARS} characters without tabs or line ends, got {doc_id[:40]!r}"
         )

@@ -54,9 +54,7 @@ class Snapshot:
     Indexes are built when first asked for, so that a collection searched by words alone never needs FAISS.
     """
 
-    def __init__(
-        self, generation: int, rows: Sequence[Row], vocabulary: Vocabulary, encoder: Encoder | None
-    ) -> None:
+    def __init__(self, generation: int, rows: Sequence[Row], vocabulary: Vocabulary, encoder: Encoder | None) -> None:
         self.generation = generation
         self._rows = rows
         self._encoder = encoder
@@ -166,9 +164,7 @@ def _dense_index(rows: Sequence[Row]) -> DenseIndex | None:
 
 
 def _hit(rank: int, score: float, passage: Passage) -> Hit:
-    return Hit(
-        rank, score, passage.doc_id, passage.passage_id, passage.title, passage.text, dict(passage.metadata)
-    )
+    return Hit(rank, score, passage.doc_id, passage.passage_id, passage.title, passage.text, dict(passage.metadata))
 
 
 def _wanted_texts(key: str, values: object) -> list[str]:

@@ -151,8 +151,7 @@ def _metadata(value: object) -> dict[str, Value]:
             metadata[key] = member
         elif member is not None:
             raise InputError(
-                f"field 'metadata': {key!r}: expected a string, number, boolean or list of strings, "
-                f"got {_kind(member)}"
+                f"field 'metadata': {key!r}: expected a string, number, boolean or list of strings, got {_kind(member)}"
             )
     return metadata
 
@@ -166,9 +165,7 @@ def _kind(value: object) -> str:
 def _read_folder(folder: Path) -> Iterator[Document]:
     paths = sorted(_text_files(folder), key=lambda path: path.relative_to(folder).as_posix())
     if not paths:
-        raise InputError(
-            f"{folder}: expected corpus.jsonl, corpus.jsonl.gz or {', '.join(_TEXT_SUFFIXES)} files"
-        )
+        raise InputError(f"{folder}: expected corpus.jsonl, corpus.jsonl.gz or {', '.join(_TEXT_SUFFIXES)} files")
     return (_read_text(path, path.relative_to(folder).as_posix()) for path in paths)
 
 

@@ -280,9 +280,7 @@ def _metadata_json(document: Document) -> str:
 def _metadata(text: str) -> Mapping[str, Value]:
     if text == "{}":
         return {}
-    return {
-        key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(text).items()
-    }
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(text).items()}
 
 
 def _document(row: tuple[Any, ...]) -> Document:

@@ -1,4 +1,4 @@
-"""What an organisation knows about its own words: entities, dimensions, intents. Loaded from TOML, validated, looked up.
+"""What an organisation knows about its own words: entities, dimensions, intents; read from TOML and validated.
 
 Entities that share an alias are its senses. A dimension has values, or is the calendar. An intent says which
 slots belong to a kind of question, how they are worded, and which phrases ask it.
@@ -275,9 +275,7 @@ class _Reader:
         kind = row.get("kind", "values")
         if kind not in {"values", "calendar"}:
             raise self.fail(where, f'kind: expected "values" or "calendar", got {kind!r}')
-        values = tuple(
-            self.value(value, place, row["name"]) for value, place in self.rows(row, "values", "id", where)
-        )
+        values = tuple(self.value(value, place, row["name"]) for value, place in self.rows(row, "values", "id", where))
         default = row.get("default")
         known = PERIOD_NAMES if kind == "calendar" else {value.id for value in values}
         if default is not None and default not in known:
@@ -415,7 +413,7 @@ def parse_pattern(pattern: str) -> tuple[Place, ...]:
     [('', 'metric', ''), (' (', 'unit', ')'), (' in ', 'region', '')]
     """
     pieces = _SLOT_IN_PATTERN.split(pattern)
-    places = []
+    places: list[Place] = []
     for slot, before, after in zip(pieces[1::2], pieces[0:-1:2], pieces[2::2], strict=True):
         opening = before.lstrip(_CLOSING) if places else before
         places.append(Place(slot, opening, after[: len(after) - len(after.lstrip(_CLOSING))]))

@@ -19,7 +19,20 @@ _MONTHS = (
     "january", "february", "march", "april", "may", "june",
     "july", "august", "september", "october", "november", "december",
 )  # fmt: skip
-_ZH_DIGITS = {"零": 0, "〇": 0, "一": 1, "二": 2, "两": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7, "八": 8, "九": 9}
+_ZH_DIGITS = {
+    "零": 0,
+    "〇": 0,
+    "一": 1,
+    "二": 2,
+    "两": 2,
+    "三": 3,
+    "四": 4,
+    "五": 5,
+    "六": 6,
+    "七": 7,
+    "八": 8,
+    "九": 9,
+}
 
 
 class Grain(StrEnum):
@@ -211,7 +224,16 @@ def _year_of(match: re.Match[str], calendar: Calendar) -> int | None:
         return int(groups["year"])
     if groups.get("short_year"):
         return 2000 + int(groups["short_year"])
-    offset = {"今年": 0, "本年": 0, "去年": -1, "前年": -2, "明年": 1, "last year": -1, "this year": 0, "next year": 1}
+    offset = {
+        "今年": 0,
+        "本年": 0,
+        "去年": -1,
+        "前年": -2,
+        "明年": 1,
+        "last year": -1,
+        "this year": 0,
+        "next year": 1,
+    }
     said = groups.get("said_year")
     return calendar.fiscal_year(calendar.today) + offset[said] if said else None
 

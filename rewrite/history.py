@@ -29,17 +29,19 @@ _EN_FUNCTION_WORDS = frozenset(
     than thank thanks that the their them then there these they thing things think this those through to too try
     two type under up us use used using very want wants was way ways we well were what when where whether which
     while who whom whose why will with within without wonder work works would yes you your yours hi hello
-    difference between happen happens information specific explain example examples interested important""".split()
+    difference between happen happens information specific explain example examples interested important""".split()  # noqa: SIM905
 )
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9'’+#./-]*[A-Za-z0-9+#]|[A-Za-z0-9]")
 
-_THING = r"(?:feature|function|product|service|tool|option|method|process|one|thing|topic|approach|system|plan|type|kind)"
+_THING = (
+    r"(?:feature|function|product|service|tool|option|method|process|one|thing|topic|approach|system|plan|type|kind)"
+)
 _POINTING = {
     Language.EN: [
-        re.compile(rf"\b(?:this|that|these|those|the same|such a)\s+{_THING}s?\b", re.I),
-        re.compile(r"\b(?:its|their)\b", re.I),
-        re.compile(r"\b(?:it|they|them)\b(?!'s\s+(?:possible|better|worth|necessary|important|time)\b)", re.I),
-        re.compile(r"\b(?:this|that|these|those)\b(?=\s*(?:[?.!,;]|$|(?:is|are|was|were|work|works|mean|means|cost|happen)\b))", re.I),
+        re.compile(rf"\b(?:this|that|these|those|the same|such a)\s+{_THING}s?\b", re.IGNORECASE),
+        re.compile(r"\b(?:its|their)\b", re.IGNORECASE),
+        re.compile(r"\b(?:it|they|them)\b(?!'s\s+(?:possible|better|worth|necessary|important|time)\b)", re.IGNORECASE),
+        re.compile(r"\b(?:this|that|these|those)\b(?=\s*(?:[?.!,;]|$|(?:is|are|was|were|work|works|mean|means|cost|happen)\b))", re.IGNORECASE),
     ],
     Language.ZH: [
         re.compile(
@@ -53,10 +55,10 @@ _POINTING = {
 _EXPLETIVE = re.compile(
     r"\b(?:is|was|would|will|makes?|make|does|should) it\b\s+(?:\w+\s+)?(?:to|that|worth|possible|safe|legal|ok|okay|better|best|necessary|"
     r"take|cost|matter|good|bad|normal|common|true|wise|smart|mean)\b|\bit(?:'s| is| was| would be) \w+ (?:to|that|if|for)\b|\bit takes\b",
-    re.I,
+    re.IGNORECASE,
 )
 _FOLLOW_UP = {
-    Language.EN: re.compile(r"^\s*(?:and|but|so|then|also|ok|okay)?[,\s]*(?:what|how) about\b|^\s*and\b|\belse\?*\s*$|\b(?:there|too)\s*\?*\s*$", re.I),
+    Language.EN: re.compile(r"^\s*(?:and|but|so|then|also|ok|okay)?[,\s]*(?:what|how) about\b|^\s*and\b|\belse\?*\s*$|\b(?:there|too)\s*\?*\s*$", re.IGNORECASE),
     Language.ZH: re.compile(r"^\s*(?:那么?|还有|另外|再)|呢\s*[?？]*\s*$"),
 }  # fmt: skip
 _ZH_TOPIC_TAGS = ("n", "vn", "eng", "j", "l", "i", "x")
@@ -91,9 +93,7 @@ class HistoryRewriter:
             return Rewrite.keep(query, self.name)
         edit = _edit(query.query, gap, topic, language)
         text = apply_edits(query.query, (edit,))
-        return Rewrite(
-            query.query, text, Decision.REWRITE, edit.confidence, (edit,), rewriter=self.name, id=query.id
-        )
+        return Rewrite(query.query, text, Decision.REWRITE, edit.confidence, (edit,), rewriter=self.name, id=query.id)
 
     # -------------------------------------------------------------------------------------- gaps
 
@@ -179,9 +179,7 @@ def _free_topic(query: Query, language: Language) -> _Topic | None:
     A phrase counts by how many turns share its words; the asker's turns bring the phrases, the first and the
     latest of them counting more, because a topic is named at its start and stays until it changes.
     """
-    shared = Counter(
-        word for turn in query.history for word in set(_content_words(fold(turn.text), language))
-    )
+    shared = Counter(word for turn in query.history for word in set(_content_words(fold(turn.text), language)))
     users = [i for i, turn in enumerate(query.history) if turn.role is Role.USER] or [0]
     best: tuple[float, int, str] | None = None
     for i in users:

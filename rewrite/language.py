@@ -50,6 +50,6 @@ def is_word_char(char: str) -> bool:
 
 def bounded(text: str, start: int, end: int) -> bool:
     """Say whether `text[start:end]` begins and ends at word boundaries (Han characters have no words to cut)."""
-    cut_left = 0 < start and is_word_char(text[start - 1]) and is_word_char(text[start])
+    cut_left = start > 0 and is_word_char(text[start - 1]) and is_word_char(text[start])
     cut_right = end < len(text) and is_word_char(text[end]) and is_word_char(text[end - 1])
     return not (cut_left or cut_right)

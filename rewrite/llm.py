@@ -43,8 +43,8 @@ _LABELS = {
     Language.ZH: ("对话", "用户信息", "日期", "查询"),
 }
 _CONNECTING = frozenset(
-    "the a an of in on for to with and or is are was were do does did how what which who when where why about by from at"
-    " it its this that their 的 在 中 里 和 与 是 了 吗 呢 有 对 从 到 及 或 为 怎 么 什 如 何 关 于 该 这 那".split()
+    """the a an of in on for to at with and or is are was were do does did how what which who when where why about by
+    from it its this that their 的 在 中 里 和 与 是 了 吗 呢 有 对 从 到 及 或 为 怎 么 什 如 何 关 于 该 这 那""".split()  # noqa: SIM905
 )
 _TOKEN = re.compile(r"[A-Za-z0-9]+(?:[.'’_-][A-Za-z0-9]+)*|[\u3400-\u9fff]|[^\sA-Za-z0-9\u3400-\u9fff]")
 

@@ -82,9 +82,7 @@ class Query:
         if not self.query.strip():
             raise InputError("query: expected some text, got only white space")
         if len(self.query) > MAX_QUERY_CHARS:
-            raise InputError(
-                f"query: {len(self.query):,} characters, at most {MAX_QUERY_CHARS:,} are taken"
-            )
+            raise InputError(f"query: {len(self.query):,} characters, at most {MAX_QUERY_CHARS:,} are taken")
         if self.now is not None and self.now.utcoffset() is None:
             raise InputError("now: expected ISO 8601 with an offset, e.g. 2024-07-15T09:00:00+08:00")
         count = 0

@@ -53,8 +53,7 @@ def read_pieces(text: str, catalog: Catalog, language: Language, calendar: Calen
     found = [Piece(m.start, m.end, names=m.candidates) for m in catalog.mentions(text)]
     if calendar:
         found += [
-            Piece(d.start, d.end, period=d.period, absolute=d.absolute)
-            for d in find_dates(text, language, calendar)
+            Piece(d.start, d.end, period=d.period, absolute=d.absolute) for d in find_dates(text, language, calendar)
         ]
     found += _vague_pieces(fold(text), catalog, language)
     pieces: list[Piece] = []

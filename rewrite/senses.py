@@ -14,6 +14,7 @@ _TURN = 2.0
 _USER = 1.5
 """The asker's own turns count this much more than the assistant's."""
 
+
 def profile_texts(query: Query) -> Iterator[tuple[str, str]]:
     """Yield where each profile value stands, and the value."""
     for key in query.profile:
@@ -39,9 +40,7 @@ def sense_in(text: str, senses: tuple[Entity, ...]) -> Entity | None:
     return _winner(scores, senses)
 
 
-def choose_sense(
-    query: Query, senses: tuple[Entity, ...], catalog: Catalog
-) -> tuple[Entity, Evidence] | None:
+def choose_sense(query: Query, senses: tuple[Entity, ...], catalog: Catalog) -> tuple[Entity, Evidence] | None:
     """Return the sense with the strongest evidence in history and profile, or None on a tie."""
     scores: dict[str, float] = {}
     evidence: dict[str, Evidence] = {}

@@ -67,9 +67,7 @@ class CatalogRewriter:
         if not edits or (text := apply_edits(query.query, edits)) == query.query:
             return Rewrite.keep(query, self.name)
         confidence = min(edit.confidence for edit in edits)
-        return Rewrite(
-            query.query, text, Decision.REWRITE, confidence, edits, rewriter=self.name, id=query.id
-        )
+        return Rewrite(query.query, text, Decision.REWRITE, confidence, edits, rewriter=self.name, id=query.id)
 
     def _interpretations(self, query: Query, readings: list[tuple[Edit, ...]]) -> Rewrite:
         """Offer every reading with the same weight where nothing speaks for one of them."""
@@ -277,8 +275,13 @@ class _Plan:
             if turn.role is not Role.USER or grammar is None or not turn.text:
                 continue
             match = find_trigger(grammar, turn.text)
-            said = match.trigger.say if match else next(
-                (t.say for t in grammar.triggers if t.say.strip() and contains(turn.text, t.say.strip(" 的"))), None
+            said = (
+                match.trigger.say
+                if match
+                else next(
+                    (t.say for t in grammar.triggers if t.say.strip() and contains(turn.text, t.say.strip(" 的"))),
+                    None,
+                )
             )
             if said is not None:
                 start, end = match.spans[-1] if match else (0, len(turn.text))

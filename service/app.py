@@ -177,16 +177,12 @@ def _asking(router: APIRouter, querywright: Querywright) -> None:
         body: Annotated[SearchRequest, Body(examples=[{"query": "客户画像 操作指南", "k": 5}])],
     ) -> Response:
         return _json(
-            querywright.search(
-                body.query, collection=body.collection, k=body.k, legs=body.legs, filter=body.filter
-            )
+            querywright.search(body.query, collection=body.collection, k=body.k, legs=body.legs, filter=body.filter)
         )
 
     @router.post("/v1/rewrite", response_model=Rewrite, summary="Rewrite without searching")
     def rewrite(
-        body: Annotated[
-            RewriteRequest, Body(examples=[_EXAMPLES["ambiguity"]["value"] | {"collection": "demo"}])
-        ],
+        body: Annotated[RewriteRequest, Body(examples=[_EXAMPLES["ambiguity"]["value"] | {"collection": "demo"}])],
     ) -> Response:
         collection = body.collection
         return _json(querywright.rewrite(body.to_query(), collection=collection, rewriter=body.rewriter))
@@ -222,9 +218,7 @@ def _documents(router: APIRouter, querywright: Querywright) -> None:
         return _json(Count(count=querywright.upsert(name, documents)).model_dump())
 
     @router.get(path, response_model=list[Document], summary="List documents by id")
-    def documents(
-        name: str, after: str | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 100
-    ) -> Response:
+    def documents(name: str, after: str | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
         return _json(querywright.documents(name, after=after, limit=limit))
 
     @router.get("/v1/collections/{name}/document", response_model=Document, summary="Get one document")
@@ -255,9 +249,7 @@ def problem(status: int, detail: str) -> Response:
     """Return an error as RFC 9457 has it: small, and without anything of the request's body."""
     body = {"title": _TITLES.get(status, "Error"), "status": status, "detail": detail[:1000]}
     headers = {"retry-after": "1"} if status == 503 else {}
-    return Response(
-        orjson.dumps(body), status_code=status, media_type="application/problem+json", headers=headers
-    )
+    return Response(orjson.dumps(body), status_code=status, media_type="application/problem+json", headers=headers)
 
 
 async def _on_error(_request: Request, error: Exception) -> Response:

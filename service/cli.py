@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import orjson
 import typer
@@ -30,13 +30,13 @@ app = typer.Typer(
     help="Rewrites what people type into queries that a search engine can answer, and retrieves with them.",
 )
 
-Home = Annotated[Optional[Path], typer.Option("--home", help="Where collections live [~/.querywright].")]  # noqa: UP045
+Home = Annotated[Path | None, typer.Option("--home", help="Where collections live [~/.querywright].")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 CollectionName = Annotated[str, typer.Option("--collection", help="The collection's name.")]
-History = Annotated[Optional[Path], typer.Option("--history", help="JSON file: the earlier turns.")]  # noqa: UP045
-Profile = Annotated[Optional[list[str]], typer.Option("--profile", help="KEY=VALUE, or a JSON file.")]  # noqa: UP045
-Now = Annotated[Optional[str], typer.Option("--now", help="The clock, ISO 8601 with an offset.")]  # noqa: UP045
-CatalogFile = Annotated[Optional[Path], typer.Option("--catalog", help="A catalog, TOML.")]  # noqa: UP045
+History = Annotated[Path | None, typer.Option("--history", help="JSON file: the earlier turns.")]
+Profile = Annotated[list[str] | None, typer.Option("--profile", help="KEY=VALUE, or a JSON file.")]
+Now = Annotated[str | None, typer.Option("--now", help="The clock, ISO 8601 with an offset.")]
+CatalogFile = Annotated[Path | None, typer.Option("--catalog", help="A catalog, TOML.")]
 RewriterName = Annotated[str, typer.Option("--rewriter", help="none, auto, catalog, history or llm.")]
 
 _err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
@@ -77,31 +77,33 @@ def serve(
     home: Home = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
-    demo: Annotated[bool, typer.Option(help="Build the demo collection on first start.")] = True,  # noqa: FBT002
-    as_json: AsJson = False,  # noqa: FBT002
+    demo: Annotated[bool, typer.Option(help="Build the demo collection on first start.")] = True,
+    as_json: AsJson = False,
 ) -> None:
     """Serve the HTTP API; the first start builds the demo collection."""
-    import uvicorn  # noqa: PLC0415 # only the server needs it
+    import uvicorn  # only the server needs it
 
-    from .app import create_app  # noqa: PLC0415
-    from .demo import build  # noqa: PLC0415
+    from .app import create_app
+    from .demo import build
 
     querywright = Querywright(home=home)
 
     def prepare() -> None:
         if demo:
             documents = build(querywright)
-            _say(as_json, f"collection demo: {documents} documents", {"collection": "demo", "documents": documents})
+            _say(
+                as_json,
+                f"collection demo: {documents} documents",
+                {"collection": "demo", "documents": documents},
+            )
             # The first query should not pay for loading the encoder.
             querywright.search("ready?", collection="demo")
         _say(as_json, f"ready: http://{host}:{port} (API: /docs)", {"ready": f"http://{host}:{port}"})
 
-    uvicorn.run(
-        create_app(querywright, prepare), host=host, port=port, log_level="warning", server_header=False
-    )
+    uvicorn.run(create_app(querywright, prepare), host=host, port=port, log_level="warning", server_header=False)
 
 
-def _say(as_json: bool, text: str, row: dict[str, Any]) -> None:  # noqa: FBT001
+def _say(as_json: bool, text: str, row: dict[str, Any]) -> None:
     """Tell what the server does: a line of text, or of JSON."""
     if as_json:
         _write(to_json(row))
@@ -115,7 +117,7 @@ def index(
     collection: CollectionName,
     home: Home = None,
     catalog: CatalogFile = None,
-    as_json: AsJson = False,  # noqa: FBT002
+    as_json: AsJson = False,
 ) -> None:
     """Read documents into a collection, made if need be."""
     with Querywright(home=home) as querywright, _progress() as progress:
@@ -131,19 +133,19 @@ def index(
 
 
 @app.command()
-def search(  # noqa: PLR0913
+def search(
     text: Annotated[str, typer.Argument(help="What was typed.")],
     collection: CollectionName,
     k: Annotated[int, typer.Option("-k", help="How many results.")] = 10,
     legs: Annotated[str, typer.Option(help="lexical, dense or hybrid.")] = "hybrid",
-    filters: Annotated[Optional[list[str]], typer.Option("--filter", help="KEY=VALUE; repeat a key for any-of.")] = None,  # noqa: UP045, E501
+    filters: Annotated[list[str] | None, typer.Option("--filter", help="KEY=VALUE; repeat a key for any-of.")] = None,
     home: Home = None,
     history: History = None,
     profile: Profile = None,
     now: Now = None,
     catalog: CatalogFile = None,
     rewriter: RewriterName = "auto",
-    as_json: AsJson = False,  # noqa: FBT002
+    as_json: AsJson = False,
 ) -> None:
     """Rewrite a query and search with it."""
     with Querywright(home=home) as querywright:
@@ -163,18 +165,18 @@ def search(  # noqa: PLR0913
 
 
 @app.command()
-def rewrite(  # noqa: PLR0913
-    text: Annotated[Optional[str], typer.Argument(help="What was typed; or use --in.")] = None,  # noqa: UP045
-    source: Annotated[Optional[Path], typer.Option("--in", help="JSONL: one query a line.")] = None,  # noqa: UP045
-    out: Annotated[Optional[Path], typer.Option("--out", help="JSONL: one rewrite a line, in input order.")] = None,  # noqa: UP045
+def rewrite(
+    text: Annotated[str | None, typer.Argument(help="What was typed; or use --in.")] = None,
+    source: Annotated[Path | None, typer.Option("--in", help="JSONL: one query a line.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="JSONL: one rewrite a line, in input order.")] = None,
     home: Home = None,
     history: History = None,
     profile: Profile = None,
     now: Now = None,
     catalog: CatalogFile = None,
     rewriter: RewriterName = "auto",
-    collection: Annotated[Optional[str], typer.Option(help="The collection whose catalog is used.")] = None,  # noqa: UP045
-    as_json: AsJson = False,  # noqa: FBT002
+    collection: Annotated[str | None, typer.Option(help="The collection whose catalog is used.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Rewrite one query, or a file of them."""
     if (text is None) == (source is None) or (source is None) != (out is None):
@@ -194,19 +196,22 @@ def rewrite(  # noqa: PLR0913
 
 
 @app.command()
-def evaluate(  # noqa: PLR0913
+def evaluate(
     datasets: Annotated[list[Path], typer.Argument(help="BEIR folders.")],
-    arms: Annotated[str, typer.Option(help="none, auto, gold, gold+orig, concat, replay:FILE, rewriters.")] = "none,auto,gold",
+    arms: Annotated[
+        str, typer.Option(help="none, auto, gold, gold+orig, concat, replay:FILE, rewriters.")
+    ] = "none,auto,gold",
     legs: Annotated[str, typer.Option(help="lexical, dense, hybrid.")] = "lexical,dense,hybrid",
     catalog: CatalogFile = None,
     out: Annotated[Path, typer.Option(help="Where results.json and the runs go.")] = Path("querywright-eval"),
     seed: Annotated[int, typer.Option(help="Seed of the randomisation test and the bootstrap.")] = 0,
     home: Home = None,
-    as_json: AsJson = False,  # noqa: FBT002
+    as_json: AsJson = False,
 ) -> None:
     """Measure whether rewriting helped: arms × legs on data sets with judgments."""
-    from ..eval.evaluation import progress_bars, run  # noqa: PLC0415 # the outermost ring, only when asked
-    from ..eval.report import markdown, to_json as report_json  # noqa: PLC0415
+    from ..eval.evaluation import progress_bars, run  # the outermost ring, only when asked
+    from ..eval.report import markdown
+    from ..eval.report import to_json as report_json
 
     with Querywright(home=home, catalog=catalog) as querywright, progress_bars() as progress:
         report = run(
@@ -283,9 +288,7 @@ def _catalog(path: Path | None) -> Catalog | None:
     return Catalog.load(path) if path else None
 
 
-def _rewrite_file(
-    querywright: Querywright, source: Path, out: Path, base: Query, options: dict[str, Any]
-) -> int:
+def _rewrite_file(querywright: Querywright, source: Path, out: Path, base: Query, options: dict[str, Any]) -> int:
     """Rewrite line by line, so that size does not matter; the file appears when all of it is written."""
     partial = out.with_name(out.name + ".partial")
     count = 0
@@ -326,7 +329,7 @@ def _write(data: bytes) -> None:
 
 
 def _progress() -> Any:  # noqa: ANN401 # rich's Progress, only where there is a terminal
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, console=Console(stderr=True), transient=True)
@@ -350,7 +353,12 @@ def _print_answer(answer: Answer) -> None:
     _print_rewrite(answer.rewrite)
     table = Table(show_edge=False, pad_edge=False)
     for title in ("rank", "score", "doc_id", "title", "text"):
-        table.add_column(title, justify="right" if title in {"rank", "score"} else "left", overflow="ellipsis", no_wrap=True)
+        table.add_column(
+            title,
+            justify="right" if title in {"rank", "score"} else "left",
+            overflow="ellipsis",
+            no_wrap=True,
+        )
     for hit in answer.hits:
         table.add_row(str(hit.rank), f"{hit.score:.3f}", hit.doc_id, hit.title, hit.text.replace("\n", " ")[:80])
     Console(highlight=False, markup=False).print(table)

@@ -59,7 +59,7 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def query(  # noqa: PLR0913 # as Querywright.query
+    def query(  # as Querywright.query
         self,
         query: str | Query | Mapping[str, Any],
         *,
@@ -90,7 +90,7 @@ class Client:
         body = {"query": query} | search_row(collection, k, legs, filter)
         return ANSWER.validate_json(self._send("POST", "/v1/search", body))
 
-    def rewrite(  # noqa: PLR0913 # as Querywright.rewrite
+    def rewrite(  # as Querywright.rewrite
         self,
         query: str | Query | Mapping[str, Any],
         *,
@@ -137,9 +137,7 @@ class Client:
         path = collection_path(collection) + "/documents"
         return count_of(self._send("DELETE", path, params={"doc_id": list(doc_ids)}))
 
-    def _send(
-        self, method: str, path: str, body: object = None, params: Mapping[str, Any] | None = None
-    ) -> bytes:
+    def _send(self, method: str, path: str, body: object = None, params: Mapping[str, Any] | None = None) -> bytes:
         try:
             return checked(self._http.send(request(self._http, method, path, body, params)))
         except httpx.TransportError as error:
@@ -164,7 +162,7 @@ class AsyncClient:
         """Close the connections."""
         await self._http.aclose()
 
-    async def query(  # noqa: PLR0913 # as Querywright.query
+    async def query(  # as Querywright.query
         self,
         query: str | Query | Mapping[str, Any],
         *,
@@ -195,7 +193,7 @@ class AsyncClient:
         body = {"query": query} | search_row(collection, k, legs, filter)
         return ANSWER.validate_json(await self._send("POST", "/v1/search", body))
 
-    async def rewrite(  # noqa: PLR0913 # as Querywright.rewrite
+    async def rewrite(  # as Querywright.rewrite
         self,
         query: str | Query | Mapping[str, Any],
         *,
@@ -231,9 +229,7 @@ class AsyncClient:
         path = collection_path(collection) + "/document"
         return DOCUMENT.validate_json(await self._send("GET", path, params={"doc_id": doc_id}))
 
-    async def documents(
-        self, collection: str, *, after: str | None = None, limit: int = 100
-    ) -> list[Document]:
+    async def documents(self, collection: str, *, after: str | None = None, limit: int = 100) -> list[Document]:
         """Return documents in the order of their ids, those after the id `after`."""
         params = {"limit": limit} | ({"after": after} if after else {})
         path = collection_path(collection) + "/documents"
@@ -278,8 +274,7 @@ def query_row(
     if isinstance(row.get("now"), datetime):
         row["now"] = row["now"].isoformat()
     row["history"] = [
-        {"role": turn.role, "text": turn.text} if isinstance(turn, Turn) else turn
-        for turn in row.get("history") or ()
+        {"role": turn.role, "text": turn.text} if isinstance(turn, Turn) else turn for turn in row.get("history") or ()
     ]
     return row
 

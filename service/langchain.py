@@ -54,9 +54,7 @@ class QuerywrightRetriever(BaseRetriever):
 
     def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
         del run_manager
-        if isinstance(self.backend, AsyncClient):
-            raise TypeError("an AsyncClient only answers ainvoke; give the retriever a Client for invoke")
-        return to_documents(self.backend.query(query, **self._options()))
+        return to_documents(self._ask(query))
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun
@@ -64,7 +62,12 @@ class QuerywrightRetriever(BaseRetriever):
         del run_manager
         if isinstance(self.backend, AsyncClient):
             return to_documents(await self.backend.query(query, **self._options()))
-        return to_documents(await asyncio.to_thread(self.backend.query, query, **self._options()))
+        return to_documents(await asyncio.to_thread(lambda: self._ask(query)))
+
+    def _ask(self, query: str) -> Answer:
+        if isinstance(self.backend, AsyncClient):
+            raise TypeError("an AsyncClient only answers ainvoke; give the retriever a Client for invoke")
+        return self.backend.query(query, **self._options())
 
 
 def turn_row(turn: object) -> object:

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -64,7 +64,7 @@ class Querywright:
 
     # ------------------------------------------------------------------------------------ asking
 
-    def query(  # noqa: PLR0913 # what can be said of a search; all but the first are named
+    def query(  # what can be said of a search; all but the first are named
         self,
         query: str | Query | Mapping[str, Any],
         *,
@@ -104,7 +104,7 @@ class Querywright:
         """Search with the text as it is."""
         return self.query(query, collection=collection, k=k, legs=legs, filter=filter, rewriter="none")
 
-    def rewrite(  # noqa: PLR0913 # as `query`
+    def rewrite(  # as `query`
         self,
         query: str | Query | Mapping[str, Any],
         *,
@@ -170,12 +170,8 @@ class Querywright:
             _copy(catalog, self.settings.home / collection / CATALOG_FILE)
         total = 0
         for source in sources:
-            before = total
-            total += opened.upsert(
-                read_source(source),
-                whole=keeps_whole(source),
-                progress=(lambda done, base=before: progress(base + done)) if progress else None,
-            )
+            told = partial(_add_to, progress, total) if progress else None
+            total += opened.upsert(read_source(source), whole=keeps_whole(source), progress=told)
         return total
 
     def _opened_or_made(self, name: str) -> Collection:
@@ -201,6 +197,10 @@ def _load_catalog(path: Path, _modified: int) -> Catalog:
 
 def _encoder(name: str) -> Any:  # noqa: ANN401 # Encoder | None
     return None if name == "none" else load_encoder(name)
+
+
+def _add_to(progress: Callable[[int], None], base: int, done: int) -> None:
+    progress(base + done)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -118,9 +118,7 @@ class Pipeline:
 
     # ---------------------------------------------------------------------------------- rewriting
 
-    def rewrite(
-        self, query: Query, *, rewriter: str | Rewriter = "auto", catalog: Catalog | None = None
-    ) -> Rewrite:
+    def rewrite(self, query: Query, *, rewriter: str | Rewriter = "auto", catalog: Catalog | None = None) -> Rewrite:
         """Rewrite `query` within the budget; past it the query comes back as it is, marked `degraded`."""
         return self._finish(self._begin(query, rewriter, catalog), query)
 
@@ -145,7 +143,7 @@ class Pipeline:
 
     # ---------------------------------------------------------------------------------- answering
 
-    def answer(  # noqa: PLR0913 # what a search can say; all but the first two are named
+    def answer(  # what a search can say; all but the first two are named
         self,
         query: Query,
         collection: Collection,
@@ -274,9 +272,9 @@ def rewrite_share(confidence: float) -> float:
     """Return the weight of a rewrite's ranked lists beside the original's: more, the surer it is.
 
     >>> [round(rewrite_share(confidence), 2) for confidence in (0.5, 0.8, 0.95)]
-    [0.5, 0.71, 0.81]
+    [0.45, 0.6, 0.68]
     """
-    return min(0.9, max(0.1, 0.15 + 0.7 * confidence))
+    return 0.2 + 0.5 * confidence
 
 
 def _fuse(lists: Sequence[tuple[Ranking, float]]) -> Ranking:

@@ -173,7 +173,7 @@ def read_query(
     """Return a Query from what the SDK was given. Raises InputError that names the field."""
     if isinstance(query, Query):
         return query
-    row = dict(query) if isinstance(query, Mapping) else {"query": query}
+    row: dict[str, Any] = dict(query) if isinstance(query, Mapping) else {"query": query}
     given = {"history": history, "profile": profile, "now": now}
     row |= {key: value for key, value in given.items() if value is not None}
     if isinstance(row.get("now"), datetime):

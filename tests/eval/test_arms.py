@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from querywright import DatasetError, InputError
 from querywright.eval.arms import KnownRewriter, Replay, concat, gold, joined, parse_arms
 from querywright.eval.dataset import Dataset

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from querywright import DatasetError
 from querywright.eval.dataset import Dataset, conversation_of
 from querywright.rewrite.query import Query, Role, Turn
@@ -155,9 +156,7 @@ MISTAKES: list[tuple[str, Break, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("change", "place", "field"), [case[1:] for case in MISTAKES], ids=[c[0] for c in MISTAKES]
-)
+@pytest.mark.parametrize(("change", "place", "field"), [case[1:] for case in MISTAKES], ids=[c[0] for c in MISTAKES])
 def test_every_mistake_names_file_line_and_field(tiny: Path, change: Break, place: str, field: str) -> None:
     change(tiny)
     with pytest.raises(DatasetError) as caught:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
+
 import querywright
 from querywright import DatasetError, InputError
 from querywright.eval.dataset import Dataset
@@ -58,9 +59,7 @@ class Evaluated:
 
 
 @pytest.fixture(scope="module")
-def evaluated(
-    tmp_path_factory: pytest.TempPathFactory, write_dataset: Callable[..., Path]
-) -> Iterator[Evaluated]:
+def evaluated(tmp_path_factory: pytest.TempPathFactory, write_dataset: Callable[..., Path]) -> Iterator[Evaluated]:
     """Evaluate the tiny data set once."""
     home = tmp_path_factory.mktemp("evaluation")
     folder = write_dataset(home / "tiny")
@@ -131,9 +130,7 @@ def test_the_runs_say_what_the_report_says(evaluated: Evaluated) -> None:
             documents = read_run(run_path(evaluated.out, "tiny", arm, leg))
             covered = {judged.id: evaluated.dataset.qrels[judged.id] for judged in evaluated.dataset.queries}
             if arm.startswith("gold"):
-                covered = {
-                    judged.id: covered[judged.id] for judged in evaluated.dataset.queries if judged.gold
-                }
+                covered = {judged.id: covered[judged.id] for judged in evaluated.dataset.queries if judged.gold}
             if arm == evaluated.replay:
                 covered = {"c 3": covered["c 3"]}
             assert entry["measures"] == pytest.approx(means(per_query(covered, documents)), abs=1e-12)
@@ -217,7 +214,7 @@ def test_the_collection_follows_corpus_and_encoder(tiny: Path) -> None:
         (["replay:/nowhere/file.jsonl"], LEGS, 0, "file.jsonl"),
     ],
 )
-def test_what_is_wrong_is_said_before_anything_is_indexed(  # noqa: PLR0917
+def test_what_is_wrong_is_said_before_anything_is_indexed(
     evaluated: Evaluated, tmp_path: Path, arms: list[str], legs: list[str], seed: int, message: str
 ) -> None:
     folder = [evaluated.dataset.folder]
@@ -251,7 +248,6 @@ def test_only_the_command_line_imports_the_evaluation() -> None:
         path.name
         for room in ("rewrite", "retrieval", "service")
         for path in (root / room).glob("*.py")
-        if "from ..eval" in path.read_text(encoding="utf-8")
-        or "querywright.eval" in path.read_text(encoding="utf-8")
+        if "from ..eval" in path.read_text(encoding="utf-8") or "querywright.eval" in path.read_text(encoding="utf-8")
     }
     assert importers <= {"cli.py"}

@@ -6,6 +6,7 @@ import random
 
 import pytest
 import pytrec_eval
+
 from querywright.eval.measures import MEASURES, Judge, means, per_query
 from querywright.eval.runs import ranking
 

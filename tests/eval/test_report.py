@@ -7,6 +7,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+
 from querywright.eval.experiment import Cell, DatasetResults, Results
 from querywright.eval.measures import MEASURES
 from querywright.eval.report import markdown, report, to_json, write
@@ -17,9 +18,7 @@ IDS = tuple(f"q{number}" for number in range(30))
 
 def _cell(arm: str, leg: str, gain: float) -> Cell:
     none = {name: dict.fromkeys(IDS, 0.25) for name in MEASURES}
-    ours = {
-        name: {query: 0.25 + gain * (place % 3 != 0) for place, query in enumerate(IDS)} for name in MEASURES
-    }
+    ours = {name: {query: 0.25 + gain * (place % 3 != 0) for place, query in enumerate(IDS)} for name in MEASURES}
     talks = tuple(f"t{place // 2}" for place in range(len(IDS)))
     return Cell(arm, leg, IDS, talks, ours, none, (0.001,) * 30, (0.002,) * 30, 20, 1)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from querywright import DatasetError, InputError
 from querywright.eval.runs import DEPTH, decreasing, file_name, ranking, read_run, run_path, write_run
 
@@ -88,16 +89,11 @@ def test_broken_runs_name_the_line(tmp_path: Path, line: str, field: str) -> Non
 def test_file_names_hold_what_the_contract_allows(tmp_path: Path) -> None:
     assert file_name("gold+orig") == "gold+orig"
     assert file_name("replay:my file~.jsonl") == "replay%3Amy%20file%7E.jsonl"
-    assert (
-        run_path(tmp_path, "数据", "a/b", "dense")
-        == tmp_path / "runs" / "%E6%95%B0%E6%8D%AE" / "a%2Fb.dense.trec"
-    )
+    assert run_path(tmp_path, "数据", "a/b", "dense") == tmp_path / "runs" / "%E6%95%B0%E6%8D%AE" / "a%2Fb.dense.trec"
     with pytest.raises(InputError, match="too long"):
         file_name("replay:" + "目录/" * 60)
 
 
 def test_denormal_scores_do_not_depend_on_the_processor() -> None:
     fallen = decreasing([1e-44, 5e-45, 0.0, -1e-44])
-    assert all(
-        score == 0 or abs(score) >= 1e-30 or math.isclose(abs(score), 1e-30, rel_tol=1e-6) for score in fallen
-    )
+    assert all(score == 0 or abs(score) >= 1e-30 or math.isclose(abs(score), 1e-30, rel_tol=1e-6) for score in fallen)

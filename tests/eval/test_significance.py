@@ -6,6 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+
 from querywright.eval.significance import (
     compare,
     holm,
@@ -27,9 +28,7 @@ def _talks(random: np.random.Generator, count: int, shift: float) -> tuple[np.nd
 
 def test_all_flips_by_hand() -> None:
     differences = [0.5, 0.25, 0.125]
-    extreme = [
-        sum(s * d for s, d in zip(signs, differences, strict=True)) for signs in product((1, -1), repeat=3)
-    ]
+    extreme = [sum(s * d for s, d in zip(signs, differences, strict=True)) for signs in product((1, -1), repeat=3)]
     expected = sum(abs(total) >= 0.875 for total in extreme) / 8
     assert randomisation_test(differences, "abc", np.random.default_rng(1)) == expected == 0.25
 

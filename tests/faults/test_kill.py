@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from querywright.retrieval.collection import Collection
 from querywright.retrieval.passage import Document, split
 

@@ -17,9 +17,7 @@ def corpus(seed: int, size: int = 300, words: int = 400) -> Corpus:
     weights = 1 / np.arange(1, words + 1)
     lengths = random.integers(1, 60, size)
     lengths[size // 2] = 0
-    return [
-        [f"w{word}" for word in random.choice(words, length, p=weights / weights.sum())] for length in lengths
-    ]
+    return [[f"w{word}" for word in random.choice(words, length, p=weights / weights.sum())] for length in lengths]
 
 
 def queries(seed: int) -> Corpus:

@@ -23,9 +23,7 @@ def ids(hits) -> list[str]:
 
 
 def test_life_of_a_document(collection: Collection) -> None:
-    assert (
-        collection.upsert([Document("a", "red fox", "Fox", {"year": 2024}), Document("b", "blue whale")]) == 2
-    )
+    assert collection.upsert([Document("a", "red fox", "Fox", {"year": 2024}), Document("b", "blue whale")]) == 2
     hit = collection.search("fox", k=1)[0]
     assert (hit.rank, hit.doc_id, hit.passage_id) == (1, "a", "a#0")
     assert (hit.title, hit.text, hit.metadata) == ("Fox", "red fox", {"year": 2024})
@@ -143,8 +141,7 @@ def test_filters_equal_brute_force(tmp_path_factory, word_encoder, *, metadata, 
     if any_of is not None:
         wanted = wanted | {"year": any_of}
     documents = [
-        Document(f"d{number:02}", f"fox {'den ' * (number % 3)}", "", values)
-        for number, values in enumerate(metadata)
+        Document(f"d{number:02}", f"fox {'den ' * (number % 3)}", "", values) for number, values in enumerate(metadata)
     ]
     with Collection(tmp_path_factory.mktemp("filter") / "c", word_encoder) as opened:
         opened.upsert(documents)

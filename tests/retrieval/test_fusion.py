@@ -49,9 +49,7 @@ def test_empty_rankings_are_left_out_with_their_weight() -> None:
     assert len(convex([])) == len(rrf([make([])])) == 0
 
 
-@pytest.mark.parametrize(
-    "weights", [[1.0], [1.0, 0.0], [1.0, -1.0], [1.0, float("nan")], [1.0, float("inf")]]
-)
+@pytest.mark.parametrize("weights", [[1.0], [1.0, 0.0], [1.0, -1.0], [1.0, float("nan")], [1.0, float("inf")]])
 @pytest.mark.parametrize("fuse", [rrf, convex])
 def test_weights_must_be_positive_and_as_many(fuse, weights: list[float]) -> None:
     with pytest.raises(InputError, match="weights"):
@@ -86,9 +84,7 @@ def test_fused_lists_are_the_sorted_union(fuse, lists: list[Ranking]) -> None:
 def test_one_list_keeps_its_order(ranking: Ranking) -> None:
     assert rrf([ranking]).positions.tolist() == ranking.positions.tolist()
     # Scores that differ by less than the rounding tie, and ties go by position: compare the scores.
-    assert convex([ranking]).scores.tolist() == pytest.approx(
-        min_max(ranking.scores).tolist() if len(ranking) else []
-    )
+    assert convex([ranking]).scores.tolist() == pytest.approx(min_max(ranking.scores).tolist() if len(ranking) else [])
 
 
 @given(ranking=rankings(min_size=2), other=rankings())

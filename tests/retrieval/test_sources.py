@@ -39,9 +39,7 @@ def test_jsonl_with_each_id_field(tmp_path: Path, field: str, name: str) -> None
 
 def test_a_byte_order_mark_blank_lines_and_windows_ends(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    path.write_bytes(
-        b"\xef\xbb\xbf" + json.dumps(ROW).encode() + b"\r\n\r\n" + b'{"id":"2","text":"a\xe2\x80\xa8b"}'
-    )
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(ROW).encode() + b"\r\n\r\n" + b'{"id":"2","text":"a\xe2\x80\xa8b"}')
     assert [number for number, _ in read_jsonl(path)] == [1, 3]
     assert [document.doc_id for document in read_source(path)] == ["d1", "2"]
 
@@ -149,9 +147,7 @@ def test_text_that_is_not_utf8_names_the_line(tmp_path: Path) -> None:
 
 
 def test_passages_are_cut_at_headings_blank_lines_and_sentences() -> None:
-    text = (
-        "# One\n\nFirst paragraph here.\n\nSecond one.\n\n# Two\n\n" + "句子。" * 30 + "\n\n" + "word " * 60
-    )
+    text = "# One\n\nFirst paragraph here.\n\nSecond one.\n\n# Two\n\n" + "句子。" * 30 + "\n\n" + "word " * 60
     passages = split(Document("d", text, "T", {"k": "v"}), max_chars=80)
     assert passages[0].text == "# One\n\nFirst paragraph here.\n\nSecond one."
     assert passages[1].text.startswith("# Two\n\n句子。")
