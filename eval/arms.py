@@ -36,6 +36,10 @@ class Knows(Protocol):
         ...
 
 
+UNSAID = 0.75
+"""The confidence of a rewrite that states none: its lists get .65 of the weight beside the original."""
+
+
 @dataclass(frozen=True, slots=True)
 class Arm:
     """One way to treat the queries: by the service's rewriter called `name`, or by `known` rewrites.
@@ -145,7 +149,7 @@ def _parse(name: str, service: Knows) -> Arm:
 
 def _rewritten(query: Query, text: str, rewriter: str) -> Rewrite:
     decision = Decision.KEEP if text == query.query else Decision.REWRITE
-    return Rewrite(query.query, text, decision, 1.0, rewriter=rewriter, id=query.id)
+    return Rewrite(query.query, text, decision, UNSAID, rewriter=rewriter, id=query.id)
 
 
 def _read_rewrite(row: Row) -> Rewrite:
@@ -155,7 +159,7 @@ def _read_rewrite(row: Row) -> Rewrite:
         original=row.optional_string("original") or text,
         rewrite=text,
         decision=_decision(row),
-        confidence=_number(row, "confidence", 1.0, largest=1.0),
+        confidence=_number(row, "confidence", UNSAID, largest=1.0),
         alternatives=_alternatives(row),
         rewriter=row.optional_string("rewriter") or "replay",
         degraded=row.optional_string("degraded"),

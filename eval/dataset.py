@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -65,17 +66,20 @@ class Dataset:
         corpus = find_file(folder, "corpus.jsonl")
         queries_file = find_file(folder, "queries.jsonl")
         qrels_file = find_file(folder, "qrels.tsv", "qrels/test.tsv")
-        queries = _read_queries(queries_file)
+        queries, blank = _read_queries(queries_file)
         doc_ids = _read_doc_ids(corpus)
-        qrels = _read_qrels(qrels_file, queries, doc_ids)
+        qrels = _read_qrels(qrels_file, queries.keys() | blank.keys(), doc_ids)
         judged = {query_id: grades for query_id, grades in qrels.items() if max(grades.values()) > 0}
         if not judged:
             raise DatasetError(f"{qrels_file}:1: score: expected at least one judgment > 0, but there is none")
+        for query_id, row in blank.items():
+            if query_id in judged:
+                row.string("text")  # raises: a judged query must have a text
         return cls(
             name=folder.name,
             folder=folder,
             queries=tuple(queries[query_id] for query_id in queries if query_id in judged),
-            skipped=len(queries) - len(judged),
+            skipped=len(queries) + len(blank) - len(judged),
             qrels=judged,
             documents=len(doc_ids),
             corpus_digest=_digest(corpus),
@@ -96,20 +100,24 @@ def conversation_of(query: Query) -> str:
     return hashlib.sha256(first.strip().encode()).hexdigest()[:16]
 
 
-def _read_queries(path: Path) -> dict[str, JudgedQuery]:
+def _read_queries(path: Path) -> tuple[dict[str, JudgedQuery], dict[str, Row]]:
+    """Return the queries, and apart from them the rows with a blank text, which only matter where judged."""
     queries: dict[str, JudgedQuery] = {}
+    blank: dict[str, Row] = {}
     lines: dict[str, int] = {}
     for row in json_rows(path):
-        query = _judged_query(row)
-        _refuse_twice(row, query.id, lines)
-        queries[query.id] = query
-    if not queries:
+        query_id = row.identifier("_id")
+        _refuse_twice(row, query_id, lines)
+        if row.text("text").strip():
+            queries[query_id] = _judged_query(row, query_id)
+        else:
+            blank[query_id] = row
+    if not lines:
         raise DatasetError(f"{path}:1: file: expected at least one query, but it is empty")
-    return queries
+    return queries, blank
 
 
-def _judged_query(row: Row) -> JudgedQuery:
-    query_id = row.identifier("_id")
+def _judged_query(row: Row, query_id: str) -> JudgedQuery:
     try:
         query = Query(row.string("text"), _history(row), _profile(row), _now(row), query_id)
     except DatasetError:
@@ -207,10 +215,10 @@ def _refuse_twice(row: Row, identifier: str, lines: dict[str, int]) -> None:
         raise row.error("_id", f"expected ids to differ, but line {first} has {identifier[:80]!r} already")
 
 
-def _read_qrels(path: Path, queries: Mapping[str, JudgedQuery], doc_ids: frozenset[str]) -> dict[str, dict[str, int]]:
+def _read_qrels(path: Path, query_ids: AbstractSet[str], doc_ids: frozenset[str]) -> dict[str, dict[str, int]]:
     qrels: dict[str, dict[str, int]] = {}
     for line, query_id, doc_id, grade in _qrels_rows(path):
-        if query_id not in queries:
+        if query_id not in query_ids:
             raise _qrels_error(path, line, "query-id", f"expected an id of the queries, got {query_id[:80]!r}")
         if doc_id not in doc_ids:
             raise _qrels_error(path, line, "corpus-id", f"expected an id of the corpus, got {doc_id[:80]!r}")

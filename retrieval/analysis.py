@@ -1,8 +1,8 @@
 """Turn text into terms: one analyzer for indexing and querying, Chinese and English alike.
 
 English words become Snowball stems without stop words; runs of Han characters become character bigrams
-and the longer dictionary words; codes such as `iPhone15`, `A-1032` or `v2.3.1` stay whole, with their
-parts beside them.
+and the longer dictionary words; a number and the Han character behind it are a term of their own; codes
+such as `iPhone15`, `A-1032` or `v2.3.1` stay whole, with their parts beside them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ _ASCII_TOKEN = re.compile(r"[a-z0-9]+(?:[-_.,'][a-z0-9]+)*(?:\+\+|#)?")
 _SPOKEN_WORD = re.compile(rf"(?:(?!\d){_WORD})(?:{_WORD}|['\u2019])*")
 _PIECE = re.compile(r"\d+(?:\.\d+)*|[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_MEASURED = re.compile(rf"(\d+(?:\.\d+)?)\s*([{_HAN}])")
 _ACRONYM = re.compile(r"[^\W\d_](?:\.[^\W\d_])+")
 
 _STOP_WORDS = frozenset(
@@ -56,12 +57,17 @@ def analyze(text: str) -> list[str]:
 
     >>> analyze("The customers' iPhone15 crashed")
     ['custom', 'iphone15', 'iphon', '15', 'crash']
+    >>> analyze("6 月")
+    ['6月', '6', '月']
     """
+    terms: list[str] = []
     if text.isascii():
         tokens = _ASCII_TOKEN.findall(text.lower())
     else:
-        tokens = _TOKEN.findall(unicodedata.normalize("NFKC", text).lower())
-    terms: list[str] = []
+        text = unicodedata.normalize("NFKC", text).lower()
+        tokens = _TOKEN.findall(text)
+        # "6 月" and "6月" are one thing, and another than "6 单".
+        terms += [number + measure for number, measure in _MEASURED.findall(text)]
     for token in tokens:
         terms += _TERMS[token]
     return terms

@@ -40,14 +40,14 @@ _DROPPED = ".dropped-"
 def check_name(name: str) -> str:
     """Return `name`; raises InputError unless it is 1 to 64 of a-z, 0-9, `_` and `-`."""
     if not re.fullmatch(r"[a-z0-9_-]{1,64}", name):
-        raise InputError(f"collection {name[:80]!r}: expected a name of 1 to 64 characters of a-z, 0-9, _ and -")
+        raise InputError("collection: expected a name of 1 to 64 characters of a-z, 0-9, _ and -")
     return name
 
 
 def check_k(k: int, most: int = MAX_K) -> int:
     """Return `k`; raises InputError unless it is a whole number from 1 to `most`."""
     if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= most:
-        raise InputError(f"k: expected a whole number from 1 to {most}, got {k!r}")
+        raise InputError(f"k: expected a whole number from 1 to {most}")
     return k
 
 
@@ -123,7 +123,7 @@ class Collection:
         check_doc_id(doc_id)
         document = self._store.get(doc_id)
         if document is None:
-            raise NotFoundError(f"document {doc_id!r}: not in collection {self.name!r}")
+            raise NotFoundError(f"doc_id: collection {self.name!r} has no document of that id")
         return document
 
     def documents(self, after: str | None = None, limit: int = 100) -> list[Document]:
@@ -223,7 +223,7 @@ class Collection:
             if len(stored.vector) != 4 * self._encoder.dimensions:
                 raise StorageError(f"collection {self.name!r}: damaged: a vector of {len(stored.vector)} bytes")
             vector = np.frombuffer(stored.vector, dtype="<f4")
-        return Row(stored.passage, self._vocabulary.ids(analyze(stored.passage.indexed_text)), vector)
+        return Row(stored.passage, self._vocabulary.ids(lexical_terms(stored.passage)), vector)
 
 
 class Collections:
@@ -301,6 +301,11 @@ class Collections:
         collection = self._open.pop(name, None)
         if collection is not None:
             collection.close()
+
+
+def lexical_terms(passage: Passage) -> list[str]:
+    """Return the terms of a passage as BM25 counts them: those of the title twice, they say what it is about."""
+    return [*analyze(passage.title), *analyze(passage.indexed_text)]
 
 
 @contextmanager

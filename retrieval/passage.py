@@ -36,9 +36,9 @@ class Document:
     def __post_init__(self) -> None:
         check_doc_id(self.doc_id)
         for name, text in (("title", self.title), ("text", self.text)):
-            _check_unicode(f"document {self.doc_id!r}: {name}", text)
+            _check_unicode(name, text)
         for key, value in self.metadata.items():
-            _check_value(f"document {self.doc_id!r}: metadata {key!r}", key, value)
+            _check_value(key, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +74,7 @@ def check_doc_id(doc_id: str) -> None:
     """Raise InputError unless `doc_id` may name a document."""
     _check_unicode("doc_id", doc_id)
     if not doc_id or len(doc_id) > MAX_ID_CHARS or re.search(r"[\t\r\n\v\f\x1c-\x1e\x85\u2028\u2029]", doc_id):
-        raise InputError(
-            f"doc_id: expected 1 to {MAX_ID_CHARS} characters without tabs or line ends, got {doc_id[:40]!r}"
-        )
+        raise InputError(f"doc_id: expected 1 to {MAX_ID_CHARS} characters without tabs or line ends")
 
 
 def split(document: Document, max_chars: int | None = PASSAGE_CHARS) -> list[Passage]:
@@ -143,16 +141,19 @@ def _chop(text: str, start: int, end: int, max_chars: int) -> Iterator[tuple[int
     yield start, end
 
 
-def _check_value(name: str, key: object, value: object) -> None:
-    """Refuse metadata that is no string, finite number, boolean or tuple of strings under a string key."""
+def _check_value(key: object, value: object) -> None:
+    """Refuse metadata that is no string, finite number, boolean or tuple of strings under a string key.
+
+    Like every message that may travel over HTTP, these never repeat what came in.
+    """
     texts = value if isinstance(value, tuple) else (value,) if isinstance(value, str) else ()
     valid = isinstance(key, str) and all(isinstance(text, str) for text in texts)
     if not valid or not isinstance(value, (str, int, float, tuple)):
-        raise InputError(f"{name}: expected a string, a number, true, false or a tuple of strings")
+        raise InputError("metadata: expected strings, numbers, true, false or tuples of strings, under string keys")
     if isinstance(value, float) and not math.isfinite(value):
-        raise InputError(f"{name}: expected a finite number, got {value}")
+        raise InputError("metadata: expected a finite number, got an infinite one or NaN")
     for text in (str(key), *texts):
-        _check_unicode(name, text)
+        _check_unicode("metadata", text)
 
 
 def _check_unicode(name: str, text: str) -> None:

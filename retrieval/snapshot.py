@@ -150,7 +150,7 @@ def check_legs(legs: Sequence[Leg | str]) -> tuple[Leg, ...]:
     known = [leg.value for leg in Leg]
     unknown = [leg for leg in legs if leg not in known]
     if isinstance(legs, str) or unknown or not legs:
-        raise InputError(f"legs: expected one or both of {', '.join(known)}, got {legs!r}")
+        raise InputError(f"legs: expected a list of one or both of {', '.join(known)}")
     return tuple(Leg(leg) for leg in legs)
 
 

@@ -183,3 +183,12 @@ def test_no_folder_is_one_clear_error(tmp_path: Path) -> None:
 def test_the_same_judgment_twice_counts_once(write_dataset: Callable[..., Path], tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "twice", qrels=[("c2", "warranty", 1), ("c2", "warranty", 1)])
     assert Dataset.load(folder).qrels == {"c2": {"warranty": 1}}
+
+
+def test_a_blank_query_without_a_judgment_is_skipped(tiny: Path) -> None:
+    before = Dataset.load(tiny)
+    with (tiny / "queries.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"_id": "nothing typed", "text": " "}\n')
+    after = Dataset.load(tiny)
+    assert after.skipped == before.skipped + 1
+    assert [query.id for query in after.queries] == [query.id for query in before.queries]

@@ -60,7 +60,7 @@ def test_chinese_runs_give_bigrams_and_longer_words() -> None:
 
 def test_a_run_of_one_character_is_itself() -> None:
     assert analyze("税") == ["税"]
-    assert analyze("6 月") == ["6", "月"]
+    assert analyze("6 月") == ["6月", "6", "月"]
 
 
 def test_a_query_of_function_words_alone_still_has_terms_in_chinese() -> None:

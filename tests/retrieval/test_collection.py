@@ -34,7 +34,7 @@ def test_life_of_a_document(collection: Collection) -> None:
     assert collection.delete(["a", "never there"]) == 1
     assert collection.count() == 1
     assert ids(collection.search("frog", legs=LEXICAL)) == []
-    with pytest.raises(NotFoundError, match="'a'"):
+    with pytest.raises(NotFoundError, match="no document of that id"):
         collection.get("a")
 
 

@@ -90,7 +90,7 @@ BAD_LINES = [
     (b'{"_id": "a"}', r":1: field 'text': expected a string, got nothing"),
     (b'{"_id": "a", "text": null}', r":1: field 'text': expected a string, got null"),
     (b'{"_id": "a", "text": ["x"]}', r":1: field 'text': expected a string, got a list"),
-    (b'{"_id": "a", "text": "x\\u0000"}', r":1: document 'a': text: not valid Unicode"),
+    (b'{"_id": "a", "text": "x\\u0000"}', r":1: text: not valid Unicode"),
     (b'{"_id": "a", "text": "\\ud800"}', r":1: not JSON"),
     (b'{"_id": "a", "text": "x", "title": 3}', r":1: field 'title': expected a string, got a number"),
     (b'{"_id": "a", "text": "x", "metadata": []}', r":1: field 'metadata': expected an object, got a list"),
