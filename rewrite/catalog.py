@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 from .. import CatalogError
 from .dates import PERIOD_NAMES
-from .language import Language, bounded, fold, is_cjk
+from .language import Language, bounded, fold, is_cjk, is_word_char
 
 _SLOT_IN_PATTERN = re.compile(r"\{([a-z_]+)\}")
 _CLOSING = ")]）】」”"
@@ -155,6 +155,8 @@ class Catalog:
             raise CatalogError(f"{path}: byte {error.start}: expected UTF-8 text") from error
         except tomllib.TOMLDecodeError as error:
             raise CatalogError(f"{path}: not valid TOML: {error}") from error
+        except RecursionError as error:
+            raise CatalogError(f"{path}: not valid TOML: nested too deeply") from error
         return _Reader(path.name).catalog(table)
 
     @cached_property
@@ -170,8 +172,12 @@ class Catalog:
         return {name: tuple(found) for name, found in names.items()}
 
     @cached_property
-    def _longest_name(self) -> int:
-        return max(map(len, self._names), default=0)
+    def _lengths(self) -> Mapping[str, tuple[int, ...]]:
+        """The lengths of the names that begin with each character, longest first."""
+        lengths: dict[str, set[int]] = {}
+        for name in self._names:
+            lengths.setdefault(name[0], set()).add(len(name))
+        return {first: tuple(sorted(found, reverse=True)) for first, found in lengths.items()}
 
     def mentions(self, text: str) -> list[Mention]:
         """Find the names in `text`: leftmost first, the longest at each place, none overlapping."""
@@ -186,15 +192,19 @@ class Catalog:
         return found
 
     def _mention_at(self, folded: str, start: int) -> Mention | None:
-        for end in range(min(len(folded), start + self._longest_name), start, -1):
+        inside_word = start > 0 and is_word_char(folded[start - 1]) and is_word_char(folded[start])
+        lengths = () if inside_word else self._lengths.get(folded[start], ())
+        for end in (start + length for length in lengths if start + length <= len(folded)):
             candidates = self._names.get(folded[start:end])
             if candidates and bounded(folded, start, end):
                 return Mention(start, end, candidates)
         return None
 
     def named(self, name: str, slot: str) -> Entity | Value | None:
-        """Return the entity or value of `slot` that is called `name`, if there is exactly one."""
+        """Return the entity or value of `slot` that is called `name`, if there is exactly one; a value's id counts."""
         found = [entry for entry in self._names.get(fold(name.strip()), ()) if entry.slot == slot]
+        if not found and slot in self.dimensions:
+            return self.value(slot, name.strip())
         return found[0] if len(found) == 1 else None
 
     def value(self, dimension: str, value_id: str) -> Value | None:
@@ -273,20 +283,21 @@ class _Reader:
     def dimension(self, row: Mapping[str, Any], where: str) -> Dimension:
         self.only(row, where, {"name", "kind", "profile", "default", "vague", "values"})
         kind = row.get("kind", "values")
-        if kind not in {"values", "calendar"}:
+        if kind not in ("values", "calendar"):
             raise self.fail(where, f'kind: expected "values" or "calendar", got {kind!r}')
+        if (kind == "calendar") != (row["name"] == "period"):
+            raise self.fail(where, 'a dimension with kind = "calendar" is called "period", and no other is')
         values = tuple(self.value(value, place, row["name"]) for value, place in self.rows(row, "values", "id", where))
-        default = row.get("default")
+        if kind == "calendar" and values:
+            raise self.fail(where, "values: a calendar has none, its values are dates")
         known = PERIOD_NAMES if kind == "calendar" else {value.id for value in values}
-        if default is not None and default not in known:
-            raise self.fail(where, f"default: {default!r} is none of {', '.join(sorted(known))}")
         vague = self.table(row, "vague", where)
         return Dimension(
             name=row["name"],
             calendar=kind == "calendar",
             values=values,
             profile_keys=self.texts(row, "profile", where) or (row["name"],),
-            default=default,
+            default=self.one_of(row, "default", known, where),
             vague={Language(key): self.texts(vague, key, f"{where}: vague") for key in self.languages(vague, where)},
         )
 
@@ -305,9 +316,7 @@ class _Reader:
         head = self.text(row, "head", where)
         if head not in slots - {"trigger", "unit"}:
             raise self.fail(where, f"head: {head!r} is no entity type and no dimension of this catalog")
-        period = row.get("period")
-        if period is not None and period not in PERIOD_NAMES:
-            raise self.fail(where, f"period: {period!r} is none of {', '.join(sorted(PERIOD_NAMES))}")
+        period = self.one_of(row, "period", PERIOD_NAMES, where)
         grammars = {
             language: self.grammar(self.table(row, language.value, where), f"{where}: {language}", slots, head)
             for language in Language
@@ -319,10 +328,16 @@ class _Reader:
 
     def grammar(self, row: Mapping[str, Any], where: str, slots: set[str], head: str) -> Grammar:
         self.only(row, where, {"triggers", "pattern", "vague"})
-        pattern = parse_pattern(self.text(row, "pattern", where))
+        text = self.text(row, "pattern", where)
+        pattern = parse_pattern(text)
         for place in pattern:
             if place.slot not in slots:
                 raise self.fail(where, f"pattern: {{{place.slot}}} is no entity type and no dimension here")
+        if len({place.slot for place in pattern}) < len(pattern):
+            raise self.fail(where, f"pattern: has a slot twice: {text!r}")
+        outside = _SLOT_IN_PATTERN.split(text)[0::2]
+        if any(set("{}") & set(part) for part in outside) or outside[0] or outside[-1].lstrip(_CLOSING):
+            raise self.fail(where, f"pattern: expected {{slots}} with text only between them, got {text!r}")
         if head not in {place.slot for place in pattern}:
             raise self.fail(where, f"pattern: lacks the head {{{head}}}")
         return Grammar(tuple(self.triggers(row, where)), pattern, self.texts(row, "vague", where))
@@ -335,7 +350,7 @@ class _Reader:
             if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(x, str) for x in pair)):
                 raise self.fail(where, f"triggers[{i}]: expected [what is typed, what is written], got {pair!r}")
             parts = tuple(fold(part).strip() for part in pair[0].split("…"))
-            says = tuple(pair[1].split(" … ")) if pair[1] else ("",) * len(parts)
+            says = tuple(re.split(" ?… ?", pair[1])) if pair[1] else ("",) * len(parts)
             if not all(parts) or len(parts) != len(says):
                 raise self.fail(where, f"triggers[{i}]: both phrases need the same parts around each …, got {pair!r}")
             yield Trigger(parts, says)
@@ -363,6 +378,12 @@ class _Reader:
         for key in row:
             if key not in known:
                 raise self.fail(where, f"unknown key {key!r}; known are {', '.join(sorted(known))}")
+
+    def one_of(self, row: Mapping[str, Any], key: str, known: Collection[str], where: str) -> str | None:
+        value = row.get(key)
+        if value is None or (isinstance(value, str) and value in known):
+            return value
+        raise self.fail(where, f"{key}: {value!r} is none of {', '.join(sorted(known))}")
 
     def table(self, row: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
         value = row.get(key, {})
@@ -401,9 +422,12 @@ class _Reader:
 
     def regex(self, pattern: str) -> re.Pattern[str]:
         try:
-            return re.compile(pattern)
-        except re.error as error:
+            compiled = re.compile(pattern)
+        except (re.error, OverflowError, RecursionError) as error:
             raise self.fail("locked", f"{pattern!r} is not a regular expression: {error}") from error
+        if compiled.match(""):
+            raise self.fail("locked", f"{pattern!r} matches the empty text, so it would lock every query")
+        return compiled
 
 
 def parse_pattern(pattern: str) -> tuple[Place, ...]:

@@ -20,19 +20,12 @@ _MONTHS = (
     "july", "august", "september", "october", "november", "december",
 )  # fmt: skip
 _ZH_DIGITS = {
-    "零": 0,
-    "〇": 0,
-    "一": 1,
-    "二": 2,
-    "两": 2,
-    "三": 3,
-    "四": 4,
-    "五": 5,
-    "六": 6,
-    "七": 7,
-    "八": 8,
-    "九": 9,
-}
+    "零": 0, "〇": 0, "一": 1, "二": 2, "两": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7, "八": 8, "九": 9,
+}  # fmt: skip
+_EN_NUMBERS = {
+    "a": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6,
+    "seven": 7, "eight": 8, "nine": 9, "ten": 10, "eleven": 11, "twelve": 12,
+}  # fmt: skip
 
 
 class Grain(StrEnum):
@@ -176,7 +169,10 @@ def _month_en(day: date) -> str:
 def named_period(name: str, calendar: Calendar) -> Period | None:
     """Return the period that a catalog calls by `name` (`last_month`, `last_fiscal_quarter`, ...), if it is one."""
     make = _NAMED.get(name)
-    return make(calendar) if make else None
+    try:
+        return make(calendar) if make else None
+    except (ValueError, OverflowError):  # the clock stands at the edge of what a date can hold
+        return None
 
 
 def _last_quarter(calendar: Calendar) -> Period:
@@ -204,14 +200,19 @@ PERIOD_NAMES = frozenset(_NAMED)
 # Each rule is a pattern over folded text and a reader. A reader returns None for what only looks like a date.
 
 _Reader = Callable[[re.Match[str], Calendar], "Period | None"]
-_NUMBER = r"(?P<n>\d{1,3}|[一二两三四五六七八九十]{1,3})"
-_YEAR = r"(?P<year>(?:19|20)\d{2})"
-_MONTH_EN = "(?P<month>" + "|".join(f"{name[:3]}(?:{name[3:]})?" for name in _MONTHS) + r"|sept)\.?"
+_NUMBER = r"(?<![\d一二两三四五六七八九十])(?P<n>\d{1,3}|[一二两三四五六七八九十]{1,3})"
+_NUMBER_EN = rf"(?P<n>\d{{1,3}}|{'|'.join(_EN_NUMBERS)})"
+_YEAR = r"(?P<year>(?<!\d)(?:19|20)\d{2})"
+_MONTHS_EN = "|".join(f"{name[:3]}(?:{name[3:]})?" for name in _MONTHS) + "|sept"
+_MONTH_EN = rf"(?P<month>{_MONTHS_EN})\.?"
+_UNTIL_EN = rf"(?P<until>{_MONTHS_EN})\.?"
 
 
 def _count(text: str) -> int:
-    if text.isdigit():
+    if text.isdecimal():
         return int(text)
+    if text in _EN_NUMBERS:
+        return _EN_NUMBERS[text]
     tens, _, ones = text.rpartition("十")
     if "十" not in text:
         return _ZH_DIGITS.get(text, 0)
@@ -221,13 +222,16 @@ def _count(text: str) -> int:
 def _year_of(match: re.Match[str], calendar: Calendar) -> int | None:
     groups = match.groupdict()
     if groups.get("year"):
-        return int(groups["year"])
+        return int("".join(str(_ZH_DIGITS.get(digit, digit)) for digit in groups["year"]))
     if groups.get("short_year"):
         return 2000 + int(groups["short_year"])
     offset = {
         "今年": 0,
         "本年": 0,
+        "本年度": 0,
         "去年": -1,
+        "上一年": -1,
+        "上年度": -1,
         "前年": -2,
         "明年": 1,
         "last year": -1,
@@ -235,7 +239,7 @@ def _year_of(match: re.Match[str], calendar: Calendar) -> int | None:
         "next year": 1,
     }
     said = groups.get("said_year")
-    return calendar.fiscal_year(calendar.today) + offset[said] if said else None
+    return calendar.fiscal_year(calendar.today) + offset[said.replace(" fiscal", "")] if said else None
 
 
 def _fixed(name: str) -> _Reader:
@@ -253,8 +257,7 @@ def _read_year(match: re.Match[str], calendar: Calendar) -> Period | None:
 
 def _read_month(match: re.Match[str], calendar: Calendar) -> Period | None:
     """Read a month; without its year it is the latest one that has begun."""
-    said = match["month"]
-    number = _count(said) if said.isdigit() or said[0] in _ZH_DIGITS or said[0] == "十" else _month_number(said)
+    number = _month_number(match["month"])
     if not 1 <= number <= 12:
         return None
     year = _year_of(match, calendar)
@@ -267,7 +270,18 @@ def _read_month(match: re.Match[str], calendar: Calendar) -> Period | None:
 
 
 def _month_number(said: str) -> int:
-    return next(i for i, name in enumerate(_MONTHS, 1) if name.startswith(said[:3]))
+    return next((i for i, name in enumerate(_MONTHS, 1) if name.startswith(said[:3])), 0) or _count(said)
+
+
+def _read_months(match: re.Match[str], calendar: Calendar) -> Period | None:
+    """Read "1-6月" or "from June to August"; a year belongs to the month that it stands beside."""
+    begun = _read_month(match, calendar)
+    until = _month_number(match["until"])
+    if begun is None or not 1 <= until <= 12 or until == begun.first.month:
+        return None
+    year_last = match.groupdict().get("year") and match.start("year") > match.start("until")
+    first = add_months(begun.first, -12) if year_last and until < begun.first.month else begun.first
+    return Period(first, add_months(first, (until - first.month) % 12 + 1), Grain.RANGE)
 
 
 def _read_day(match: re.Match[str], calendar: Calendar) -> Period | None:
@@ -275,7 +289,7 @@ def _read_day(match: re.Match[str], calendar: Calendar) -> Period | None:
     if month is None:
         return None
     try:
-        first = month.first.replace(day=int(match["day"]))
+        first = month.first.replace(day=_count(match["day"]))
     except ValueError:
         return None
     return Period(first, first + timedelta(days=1), Grain.DAY)
@@ -302,6 +316,13 @@ def _read_quarter(match: re.Match[str], calendar: Calendar) -> Period | None:
     return calendar.quarter(calendar.fiscal_year(calendar.today) - (number > (current.number or 4)), number)
 
 
+def _read_first_quarters(match: re.Match[str], calendar: Calendar) -> Period:
+    """Read 前三季度: the first quarters of a year, together."""
+    year = _year_of(match, calendar)
+    first = calendar.year_start(calendar.fiscal_year(calendar.today) if year is None else year)
+    return Period(first, add_months(first, 3 * _count(match["n"])), Grain.RANGE)
+
+
 def _read_half(match: re.Match[str], calendar: Calendar) -> Period | None:
     year = _year_of(match, calendar)
     number = 1 if match["half"] in {"上", "first", "h1", "1"} else 2
@@ -310,11 +331,11 @@ def _read_half(match: re.Match[str], calendar: Calendar) -> Period | None:
 
 def _read_recent(match: re.Match[str], calendar: Calendar) -> Period | None:
     """Read "the past n days": the n days, weeks or months that end today."""
-    count = _count(match["n"])
+    said = match["n"] or "a"
+    count, unit = (6, "月") if said == "半" else (_count(said), match["unit"].rstrip("s"))
     if not count:
         return None
     end = calendar.today + timedelta(days=1)
-    unit = match["unit"].rstrip("s")
     if unit in {"月", "个月", "month"}:
         return Period(_months_back(end, count), end, Grain.RANGE)
     if unit in {"年", "year"}:
@@ -358,59 +379,82 @@ def _read_same_period(_match: re.Match[str], calendar: Calendar) -> Period | Non
     return calendar.month(-13)
 
 
-_ZH_YEAR_SAID = r"(?:(?P<said_year>今年|本年|去年|前年|明年)的?|" + _YEAR + r"\s*年?的?)?\s*"
-_ZH_MONTH = r"(?P<month>1[0-2]|0?[1-9]|十[一二]?|[一二三四五六七八九])\s*月"
+_SAID_ZH = r"(?P<said_year>今年|本年度?|去年|上一年|上年度|前年|明年)"
+_YEAR_ZH = r"(?P<year>(?<!\d)(?:19|20)\d{2}|(?:一九|二[零〇])[零〇一二三四五六七八九]{2})"
+_ZH_YEAR_SAID = rf"(?<![\d年十上每])(?<!\d-)(?:(?:{_SAID_ZH}的?|{_YEAR_ZH}\s*(?:财?年度?)?的?)\s*)?"
+_MONTHS_ZH = "1[0-2]|0?[1-9]|十[一二]?|[一二三四五六七八九]"
+_ZH_MONTH = rf"(?P<month>{_MONTHS_ZH})\s*月"
+_ZH_DAY = r"(?P<day>\d{1,2}|[一二三]?十[一二三四五六七八九]?|[一二三四五六七八九])\s*[日号]"
+_LAST_ZH = "(?<![线网晚早马加以之身])上"  # not the end of 线上, 早上, 加上
+_THIS_ZH = "(?<!日)本"  # not the end of 日本
+
+_SAID_EN = "(?P<said_year>(?:last|this|next) (?:fiscal )?year)"
+_OF_YEAR = rf"(?:\s+(?:of\s+)?(?:{_YEAR}|{_SAID_EN})|\s+of\s+the\s+year|(?!\s+of\b))"  # not half of a page
 
 _RULES: dict[Language, list[tuple[str, _Reader]]] = {
     Language.ZH: [
-        (_YEAR + r"-(?P<m>\d{1,2})-(?P<day>\d{1,2})(?!\d)", _read_iso),
-        (_ZH_YEAR_SAID + _ZH_MONTH + r"\s*(?P<day>\d{1,2})\s*[日号]", _read_day),
-        (_ZH_YEAR_SAID + _ZH_MONTH + r"份?(?!\s*\d)", _read_month),
-        (_ZH_YEAR_SAID + r"(?:第\s*)?(?P<q>[一二三四1-4])\s*个?季度", _read_quarter),
-        (r"(?:(?P<said_year>今年|本年|去年|前年|明年)的?|" + _YEAR + r"\s*年?\s*)?q(?P<q>[1-4])(?![0-9a-z])", _read_quarter),
-        (r"(?:(?P<said_year>今年|本年|去年|前年|明年)的?|" + _YEAR + r"\s*年)?(?P<half>[上下])半年", _read_half),
+        (_YEAR_ZH + r"(?P<sep>[-/])(?P<m>\d{1,2})(?P=sep)(?P<day>\d{1,2})(?!\d)", _read_iso),
+        (_ZH_YEAR_SAID + rf"(?P<month>{_MONTHS_ZH})\s*月?份?\s*[-~–—至到]\s*(?P<until>{_MONTHS_ZH})\s*月份?(?!\s*\d)", _read_months),
+        (_ZH_YEAR_SAID + _ZH_MONTH + r"\s*" + _ZH_DAY, _read_day),
+        (r"(?:最近|近|过去)\s*" + _NUMBER + r"\s*(?P<unit>天|日|周|星期|个月|月(?!份)|年)", _read_recent),
+        (r"(?:最近|近|过去)(?P<n>半)(?P<unit>年)", _read_recent),
+        (_ZH_YEAR_SAID + _ZH_MONTH + r"份?(?!\s*\d+(?![\d\s]*月))", _read_month),
+        (_ZH_YEAR_SAID + r"前\s*(?P<n>[二三两23])\s*个?季度", _read_first_quarters),
+        (_ZH_YEAR_SAID + r"第\s*(?P<q>[一二三四1-4])\s*个?季度", _read_quarter),
+        (_ZH_YEAR_SAID + r"(?<![前近去每上下这])(?P<q>[一二三四1-4])\s*季度(?!假)", _read_quarter),
+        (rf"(?<![a-z0-9])q(?P<q>[1-4])\s*(?:fy\s?)(?:{_YEAR}|(?P<short_year>\d{{2}}))(?!\d)", _read_quarter),
+        (r"(?<![a-z0-9])fy\s?(?:20)?(?P<short_year>\d{2})\s*q(?P<q>[1-4])(?![0-9a-z])", _read_quarter),
+        (rf"(?<![a-z0-9])(?:{_SAID_ZH}的?|{_YEAR_ZH}\s*(?:财?年)?\s*)?q(?P<q>[1-4])(?![0-9a-z])", _read_quarter),
+        (rf"(?:{_SAID_ZH}的?|{_YEAR_ZH}\s*年)?(?P<half>[上下])半年", _read_half),
         (r"(?:去年|上年)同期", _read_same_period),
-        (r"(?:上上个?月|前个?月)", _shifted("month", -2)),
-        (r"上个?月份?", _fixed("last_month")),
-        (r"(?:本月|这个月|当月)", _fixed("this_month")),
-        (r"(?P<which>上上|上|本|这|下)(?:周|星期|礼拜)(?P<weekday>[一二三四五六日天])", _read_weekday),
-        (r"上上(?:周|个?星期)", _shifted("week", -2)),
-        (r"上(?:周|个?星期|个?礼拜)", _fixed("last_week")),
-        (r"(?:本周|这周|这个?星期)", _fixed("this_week")),
-        (r"上个?季度?(?![节])", _fixed("last_quarter")),
-        (r"(?:本季度?|这个?季度|当季)(?![节])", _fixed("this_quarter")),
-        (r"(?:最近|近|过去)\s*" + _NUMBER + r"\s*(?P<unit>天|日|周|星期|个月|月|年)", _read_recent),
+        (rf"(?:{_LAST_ZH}上个?月|前个月)", _shifted("month", -2)),
+        (rf"{_LAST_ZH}一?个?月份?", _fixed("last_month")),
+        (rf"(?:{_THIS_ZH}月|这个月|当月)", _fixed("this_month")),
+        (rf"(?P<which>{_LAST_ZH}上|{_LAST_ZH}|{_THIS_ZH}|这|下)(?:周|星期|礼拜)(?P<weekday>[一二三四五六日天])", _read_weekday),
+        (rf"{_LAST_ZH}上(?:周|个?星期)", _shifted("week", -2)),
+        (rf"{_LAST_ZH}(?:一?周|一?个?星期|一?个?礼拜)", _fixed("last_week")),
+        (rf"(?:{_THIS_ZH}周|这周|这个?星期)", _fixed("this_week")),
+        (rf"{_LAST_ZH}一?个?季度?(?![节])", _fixed("last_quarter")),
+        (rf"(?:{_THIS_ZH}季度?|这一?个?季度|当季)(?![节])", _fixed("this_quarter")),
         (_NUMBER + r"\s*(?P<unit>天|周|星期|个月|年)(?:以?前)", _read_ago),
         (r"(?:今年以来|年初至今|年初到现在)", _read_year_to_date),
-        (r"(?P<said_year>今年|去年|前年|本年|明年)", _read_year),
-        (_YEAR + r"\s*年(?!\s*\d)", _read_year),
+        (_SAID_ZH, _read_year),
+        (_YEAR_ZH + r"\s*财?年度?(?!\s*\d{1,2}(?!\d))", _read_year),
         (r"大?前天", lambda match, calendar: calendar.day(-3 if match[0][0] == "大" else -2)),
         (r"昨[天日]", _fixed("yesterday")),
-        (r"今[天日]", _fixed("today")),
+        (r"今[天日](?!头条)", _fixed("today")),
     ],
     Language.EN: [
-        (r"\b" + _YEAR + r"-(?P<m>\d{1,2})-(?P<day>\d{1,2})\b", _read_iso),
+        (r"\b" + _YEAR + r"(?P<sep>[-/])(?P<m>\d{1,2})(?P=sep)(?P<day>\d{1,2})\b", _read_iso),
         (r"\b" + _MONTH_EN + r"\s+(?P<day>\d{1,2})(?:st|nd|rd|th)?,?\s+" + _YEAR + r"\b", _read_day),
-        (r"\b" + _MONTH_EN + r",?\s+(?:of\s+)?(?:" + _YEAR + r"|(?P<said_year>last year|this year))\b", _read_month),
-        (r"(?:(?<=\bin )|(?<=\bfor )|(?<=\bof )|(?<=\bsince )|(?<=\bduring )|(?<=\babout )|(?<=\blast )|(?<=\band ))"
+        (r"\b(?P<day>\d{1,2})(?:st|nd|rd|th)?\s+(?:of\s+)?" + _MONTH_EN + r",?\s+" + _YEAR + r"\b", _read_day),
+        (r"(?<=\bon )" + _MONTH_EN + r"\s+(?P<day>\d{1,2})(?:st|nd|rd|th)?\b", _read_day),
+        (rf"\b(?:from|between)\s+{_MONTH_EN}\s+(?:to|through|until|till|and)\s+{_UNTIL_EN}(?:,?\s+(?:of\s+)?(?:{_YEAR}|{_SAID_EN}))?\b", _read_months),
+        (rf"\b{_MONTH_EN}\s?[-–—]\s?{_UNTIL_EN}(?:,?\s+(?:of\s+)?(?:{_YEAR}|{_SAID_EN}))?\b", _read_months),
+        (r"\b" + _MONTH_EN + r",?\s+(?:of\s+)?(?:" + _YEAR + "|" + _SAID_EN + r")\b", _read_month),
+        (r"(?:(?<=\bin )|(?<=\bfor )|(?<=\bof )|(?<=\bsince )|(?<=\bduring )|(?<=\babout )|(?<=\blast )|(?<=\band )(?!mar|may))"
          + _MONTH_EN + r"\b(?!\s+(?:i|we|you|he|she|it|they|be|have|not)\b)", _read_month),
-        (r"\b(?:fy\s?)?q(?P<q>[1-4])(?:\s+(?:of\s+)?(?:fy)?\s?(?:" + _YEAR + r"|(?P<said_year>last year|this year)|(?P<short_year>\d{2})))?\b", _read_quarter),
-        (r"\b" + _YEAR + r"\s+q(?P<q>[1-4])\b", _read_quarter),
-        (r"\b(?P<q>first|second|third|fourth) quarter(?:\s+(?:of\s+)?(?:" + _YEAR + r"|(?P<said_year>last year|this year)))?\b", _read_quarter),
-        (r"\b(?P<half>first|second) half(?:\s+(?:of\s+)?(?:" + _YEAR + r"|(?P<said_year>last year|this year)))?\b", _read_half),
-        (r"\b(?:fy|fiscal year)\s?(?:" + _YEAR + r"|(?P<short_year>\d{2}))\b", _read_year),
-        (r"\bthe same (?:period|month|time) last year\b|\bsame (?:period|month) last year\b", _read_same_period),
+        (r"\b" + _YEAR + r"\s?q(?P<q>[1-4])\b", _read_quarter),
+        (rf"\bfy\s?(?:{_YEAR}|(?P<short_year>\d{{2}}))\s?q(?P<q>[1-4])\b", _read_quarter),
+        (rf"\b(?:fy\s?)?q(?P<q>[1-4])(?:,?\s+(?:of\s+)?(?:fy)?\s?(?:{_YEAR}|{_SAID_EN}|(?P<short_year>\d{{2}})))?\b", _read_quarter),
+        (rf"\b(?P<q>first|second|third|fourth) quarter{_OF_YEAR}\b", _read_quarter),
+        (rf"\b(?P<half>first|second) half{_OF_YEAR}\b", _read_half),
+        (rf"\b(?P<half>h[12])\s+(?:of\s+)?(?:fy\s?)?(?:{_YEAR}|{_SAID_EN})\b", _read_half),
+        (rf"\b{_YEAR}\s+(?P<half>h[12])\b", _read_half),
+        (r"\b(?:fy|fiscal(?: year)?)\s?(?:" + _YEAR + r"|(?P<short_year>\d{2}))\b", _read_year),
+        (r"\b(?:the )?same (?:period|month|time) last year\b", _read_same_period),
         (r"\bthe month before last\b", _shifted("month", -2)),
         (r"\b(?:last|previous|prior) month\b", _fixed("last_month")),
         (r"\b(?:this|current) month\b", _fixed("this_month")),
         (r"\b(?:last|previous|prior) week\b", _fixed("last_week")),
         (r"\b(?:this|current) week\b", _fixed("this_week")),
-        (r"\b(?:last|previous|prior) quarter\b", _fixed("last_quarter")),
-        (r"\b(?:this|current) quarter\b", _fixed("this_quarter")),
-        (r"\b(?:the )?(?:last|past|previous) (?P<n>\d{1,3}) (?P<unit>days?|weeks?|months?|years?)\b", _read_recent),
-        (r"\b(?P<n>\d{1,3}) (?P<unit>days?|weeks?|months?|years?) ago\b", _read_ago),
+        (r"\b(?:last|previous|prior) (?:fiscal )?quarter\b", _fixed("last_quarter")),
+        (r"\b(?:this|current) (?:fiscal )?quarter\b", _fixed("this_quarter")),
+        (r"\b(?:the )?(?:last|past|previous) " + _NUMBER_EN + r" (?P<unit>days?|weeks?|months?|years?)\b", _read_recent),
+        (r"\b(?:the )?past(?P<n>) (?P<unit>week|month|year)\b", _read_recent),
+        (r"\b" + _NUMBER_EN + r" (?P<unit>days?|weeks?|months?|years?) ago\b", _read_ago),
         (r"\b(?:ytd|year[ -]to[ -]date|so far this year)\b", _read_year_to_date),
-        (r"\b(?P<said_year>last year|this year|next year)\b", _read_year),
+        (rf"\b{_SAID_EN}\b", _read_year),
         (r"\b(?:the )?day before yesterday\b", _shifted("day", -2)),
         (r"\byesterday\b", _fixed("yesterday")),
         (r"\btoday\b", _fixed("today")),
@@ -421,7 +465,7 @@ _RULES: dict[Language, list[tuple[str, _Reader]]] = {
 _COMPILED = {
     language: [(re.compile(pattern), reader) for pattern, reader in rules] for language, rules in _RULES.items()
 }
-_NAMES_ITS_YEAR = re.compile(r"(?:19|20)\d{2}|fy\s?\d{2}")
+_NAMES_ITS_YEAR = re.compile(r"(?:19|20)\d{2}|(?:一九|二[零〇])[零〇一二三四五六七八九]{2}|fy\s?\d{2}")
 
 
 def find_dates(text: str, language: Language, calendar: Calendar) -> list[DateMention]:

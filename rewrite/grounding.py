@@ -23,6 +23,8 @@ def ungrounded(query: Query, edits: tuple[Edit, ...]) -> Iterator[str]:
 
 def _stands_where(evidence: Evidence, query: Query) -> bool:
     """Say whether the evidence's text stands where it says; catalog and clock entries are made by our own code."""
+    if not evidence.text.strip():
+        return False
     if evidence.source is Source.HISTORY:
         match = re.fullmatch(r"history\[(\d+)\]", evidence.where)
         index = int(match[1]) if match else len(query.history)
@@ -41,11 +43,20 @@ def locked_spans(text: str, catalog: Catalog | None = None) -> list[str]:
     >>> locked_spans('ERR-4012 beim "Save as" button')
     ['"Save as"', 'ERR-4012']
     """
-    patterns = (QUOTED, _CODE, *(catalog.locked if catalog else ()))
-    return [match[0] for pattern in patterns for match in pattern.finditer(text)]
+    return [match[0] for match in _locked(text, catalog)]
+
+
+def _locked(text: str, catalog: Catalog | None) -> Iterator[re.Match[str]]:
+    for pattern in (QUOTED, _CODE, *(catalog.locked if catalog else ())):
+        yield from pattern.finditer(text)
 
 
 def lost(query: Query, edits: tuple[Edit, ...], catalog: Catalog | None = None) -> list[str]:
     """Return the locked spans that `edits` would lose; a date's numbers may change with the date."""
     rewritten = apply_edits(query.query, edits)
-    return [span for span in locked_spans(query.query, catalog) if span not in rewritten]
+    dates = [(edit.start, edit.end) for edit in edits if edit.evidence.source is Source.CLOCK]
+    return [
+        match[0]
+        for match in _locked(query.query, catalog)
+        if match[0] not in rewritten and not any(start <= match.start() and match.end() <= end for start, end in dates)
+    ]

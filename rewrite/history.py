@@ -1,8 +1,8 @@
 """The history-aware rewriter: puts the topic of the conversation into a follow-up that leaves it out.
 
-It handles the plain cases without a model: pronouns and demonstratives ("it", "它", "这个功能"), bare follow-ups
-("what about the limits?", "那价格呢?") and short questions that name nothing. It only copies: every phrase that
-it writes stands in the history.
+It handles the plain cases without a model: ordinals ("the second one", 第二个), pronouns and demonstratives ("it", "它",
+"这个功能"), bare follow-ups ("what about the limits?", "那价格呢?") and short questions that name nothing. It only copies: every phrase that
+it writes stands in the history, or is the catalog's name of something that does.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import rjieba
 from .catalog import Catalog, Entity
 from .grounding import QUOTED, locked_spans
 from .language import Language, fold, is_cjk, language_of
+from .ordinals import resolve_ordinal
 from .query import Decision, Edit, Evidence, Problem, Query, Rewrite, Role, Source, apply_edits
 
 _EN_FUNCTION_WORDS = frozenset(
@@ -54,26 +55,39 @@ _POINTING = {
 }  # fmt: skip
 _EXPLETIVE = re.compile(
     r"\b(?:is|was|would|will|makes?|make|does|should) it\b\s+(?:\w+\s+)?(?:to|that|worth|possible|safe|legal|ok|okay|better|best|necessary|"
-    r"take|cost|matter|good|bad|normal|common|true|wise|smart|mean)\b|\bit(?:'s| is| was| would be) \w+ (?:to|that|if|for)\b|\bit takes\b",
+    r"matter|good|bad|normal|common|true|wise|smart|(?:take|cost|mean)\b.*\bto)\b|\bit(?:'s| is| was| would be) \w+ (?:to|that|if|for)\b|\bit takes\b",
     re.IGNORECASE,
 )
 _FOLLOW_UP = {
     Language.EN: re.compile(r"^\s*(?:and|but|so|then|also|ok|okay)?[,\s]*(?:what|how) about\b|^\s*and\b|\belse\?*\s*$|\b(?:there|too)\s*\?*\s*$", re.IGNORECASE),
     Language.ZH: re.compile(r"^\s*(?:那么?|还有|另外|再)|呢\s*[?？]*\s*$"),
 }  # fmt: skip
+_OF_THE_TOPIC = re.compile(r"\babout (?:the|its|their|any)\b|^\W*\w+ (?:else|too)\W*$", re.IGNORECASE)
 _ZH_TOPIC_TAGS = ("n", "vn", "eng", "j", "l", "i", "x")
 _LONGEST_TOPIC = 4
 _OWN_ANTECEDENT = 3
+_LISTED = 0.8
 _POINTED = 0.65
 _FOLLOWED = 0.6
 _SILENT = 0.5
-"""How sure an edit is: a pronoun asks for a topic, a follow-up expects one, silence may need none."""
+"""How sure an edit is: an ordinal names its item, a pronoun asks for a topic, a follow-up expects one, silence may need none."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Gap:
+    """Where the topic is missing: a span to replace, or an empty one; how surely; what joins an inserted topic."""
+
+    start: int
+    end: int
+    confidence: float
+    joint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class _Topic:
     text: str
     evidence: Evidence
+    slot: str = "topic"
 
 
 class HistoryRewriter:
@@ -87,31 +101,45 @@ class HistoryRewriter:
     def rewrite(self, query: Query) -> Rewrite:
         """Return the rewrite of `query`; unchanged without a history, a gap or a topic."""
         language = language_of(query.query)
-        gap = self._gap(query, language) if query.history else None
-        topic = self._topic(query, language) if gap else None
-        if gap is None or topic is None or fold(topic.text) in fold(query.query):
+        edit = self._edit(query, language) if query.history else None
+        if edit is None:
             return Rewrite.keep(query, self.name)
-        edit = _edit(query.query, gap, topic, language)
         text = apply_edits(query.query, (edit,))
         return Rewrite(query.query, text, Decision.REWRITE, edit.confidence, (edit,), rewriter=self.name, id=query.id)
 
+    def _edit(self, query: Query, language: Language) -> Edit | None:
+        pointed = resolve_ordinal(query.query, language, query.recent_turns(), self._catalog)
+        if pointed:
+            evidence = Evidence(Source.HISTORY, f"history[{pointed.turn}]", pointed.item)
+            topic = (
+                _entity_topic(pointed.entity, evidence, language) if pointed.entity else _Topic(pointed.item, evidence)
+            )
+            return _make_edit(query.query, _Gap(pointed.start, pointed.end, _LISTED), topic)
+        gap = self._gap(query, language)
+        found = self._topic(query, language) if gap else None
+        if gap is None or found is None or fold(found.text) in fold(query.query):
+            return None
+        return _make_edit(query.query, gap, found)
+
     # -------------------------------------------------------------------------------------- gaps
 
-    def _gap(self, query: Query, language: Language) -> tuple[int, int, float] | None:
-        """Return where the topic is missing and how surely: a span to replace, or an empty one."""
+    def _gap(self, query: Query, language: Language) -> _Gap | None:
+        """Return where the topic is missing, None where the query names something of its own."""
         text = query.query
         if self._names_something(text):
             return None
+        in_catalog = any(self._entities(turn.text) for _, turn in query.recent_turns())
         pointing = _pointing_span(text, language)
         if pointing:
-            # Words before the pronoun are likelier what it stands for than the history is.
+            # Words before the pronoun are likelier what it stands for than a phrase of the history is.
             own = len(_content_words(text[: pointing[0]], language))
-            return (*pointing, _POINTED) if own < _OWN_ANTECEDENT else None
+            return _Gap(*pointing, _POINTED) if in_catalog or own < _OWN_ANTECEDENT else None
         if _FOLLOW_UP[language].search(text) and len(_content_words(text, language)) <= 5:
-            return (*_insertion(text, language), _FOLLOWED)
-        in_catalog = any(self._entities(turn.text) for turn in query.history)
+            # "What about the price?" asks for a part of the topic, "what about securities?" changes it.
+            part = language is Language.ZH or _OF_THE_TOPIC.search(text)
+            return _insertion(text, language, _FOLLOWED) if in_catalog or part else None
         silent = in_catalog and len(text) <= (24 if language is Language.ZH else 60)
-        return (*_insertion(text, language), _SILENT) if silent else None
+        return _insertion(text, language, _SILENT) if silent else None
 
     def _names_something(self, text: str) -> bool:
         return bool(self._catalog.mentions(text)) or bool(locked_spans(text, self._catalog))
@@ -131,40 +159,41 @@ class HistoryRewriter:
 
     def _catalog_topic(self, query: Query, language: Language) -> _Topic | None:
         """Return the entity that the latest turn names, the asker's turns first."""
-        turns = list(enumerate(query.history))[::-1]
-        for i, turn in sorted(turns, key=lambda item: item[1].role is not Role.USER):
+        for i, turn in sorted(query.recent_turns(), key=lambda item: item[1].role is not Role.USER):
             for said, entity in self._entities(turn.text):
-                return _Topic(entity.name[language], Evidence(Source.HISTORY, f"history[{i}]", said))
+                return _entity_topic(entity, Evidence(Source.HISTORY, f"history[{i}]", said), language)
         return None
 
 
-def _edit(text: str, gap: tuple[int, int, float], topic: _Topic, language: Language) -> Edit:
-    start, end, confidence = gap
-    replacement = topic.text
-    if start == end:
-        replacement = topic.text if language is Language.ZH else f" {topic.text}"
-    elif text[start:end].lower() in {"its", "their"}:
+def _entity_topic(entity: Entity, evidence: Evidence, language: Language) -> _Topic:
+    return _Topic(entity.name[language], evidence, entity.slot)
+
+
+def _make_edit(text: str, gap: _Gap, topic: _Topic) -> Edit:
+    replacement = gap.joint + topic.text
+    if text[gap.start : gap.end].lower() in {"its", "their"}:
         replacement = f"{topic.text}'s"
-    return Edit(Problem.MISSING_ENTITY, "topic", start, end, replacement, topic.evidence, confidence)
+    return Edit(Problem.MISSING_ENTITY, topic.slot, gap.start, gap.end, replacement, topic.evidence, gap.confidence)
 
 
 def _pointing_span(text: str, language: Language) -> tuple[int, int] | None:
     quoted = [match.span() for match in (*QUOTED.finditer(text), *_EXPLETIVE.finditer(text))]
     for pattern in _POINTING[language]:
         for match in pattern.finditer(text):
-            if not any(start <= match.start() < end for start, end in quoted):
+            abbreviation = match[0] == "IT" and not text.isupper()
+            if not abbreviation and not any(start <= match.start() < end for start, end in quoted):
                 return match.span()
     return None
 
 
-def _insertion(text: str, language: Language) -> tuple[int, int]:
+def _insertion(text: str, language: Language, confidence: float) -> _Gap:
     """Return where a topic is inserted: after 那 in Chinese, before the closing punctuation in English."""
     if language is Language.ZH:
         match = re.match(r"\s*(?:那么?|还有|另外)?[,，\s]*", text)
         at = match.end() if match else 0
-    else:
-        at = len(text.rstrip(" ?!."))
-    return at, at
+        return _Gap(at, at, confidence)
+    at = len(text.rstrip(" ?!."))
+    return _Gap(at, at, confidence, " of " if re.search(r"\babout\b", text, re.IGNORECASE) else " ")
 
 
 def _content_words(text: str, language: Language) -> list[str]:
@@ -179,12 +208,13 @@ def _free_topic(query: Query, language: Language) -> _Topic | None:
     A phrase counts by how many turns share its words; the asker's turns bring the phrases, the first and the
     latest of them counting more, because a topic is named at its start and stays until it changes.
     """
-    shared = Counter(word for turn in query.history for word in set(_content_words(fold(turn.text), language)))
-    users = [i for i, turn in enumerate(query.history) if turn.role is Role.USER] or [0]
+    turns = dict(query.recent_turns()[::-1])
+    shared = Counter(word for turn in turns.values() for word in set(_topic_words(fold(turn.text), language)))
+    users = [i for i, turn in turns.items() if turn.role is Role.USER] or list(turns)[:1]
     best: tuple[float, int, str] | None = None
     for i in users:
-        for phrase in _phrases(query.history[i].text, language):
-            words = _content_words(fold(phrase), language) or [fold(phrase)]
+        for phrase in _phrases(turns[i].text, language):
+            words = _topic_words(fold(phrase), language) or [fold(phrase)]
             score = sum(shared[word] for word in words) / len(words) ** 0.5
             score *= 1.0 + (0.5 if i == users[-1] else 0.0) + (0.25 if i == users[0] else 0.0)
             if best is None or score > best[0]:
@@ -193,8 +223,12 @@ def _free_topic(query: Query, language: Language) -> _Topic | None:
 
 
 def _phrases(text: str, language: Language) -> Iterator[str]:
-    """Yield the noun-like phrases of `text`, as they stand there."""
-    return _zh_phrases(text) if language is Language.ZH else _en_phrases(text)
+    """Yield the noun-like phrases of `text`, as they stand there, that a query in `language` can take."""
+    return _zh_phrases(text) if language is language_of(text) is Language.ZH else _en_phrases(text)
+
+
+def _topic_words(text: str, language: Language) -> list[str]:
+    return _content_words(text, language_of(text) if language is Language.ZH else language)
 
 
 def _en_phrases(text: str) -> Iterator[str]:

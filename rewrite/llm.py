@@ -44,8 +44,8 @@ _LABELS = {
 }
 _CONNECTING = frozenset(
     """the a an of in on for to at with and or is are was were do does did how what which who when where why about by
-    from it its this that their 的 在 中 里 和 与 是 了 吗 呢 有 对 从 到 及 或 为 怎 么 什 如 何 关 于 该 这 那""".split()  # noqa: SIM905
-)
+    from it its this that their""".split()  # noqa: SIM905
+) | frozenset("的在中里和与是了吗呢有对从到及或为怎么什如何关于该这那")
 _TOKEN = re.compile(r"[A-Za-z0-9]+(?:[.'’_-][A-Za-z0-9]+)*|[\u3400-\u9fff]|[^\sA-Za-z0-9\u3400-\u9fff]")
 
 
@@ -70,21 +70,29 @@ def load_chat_model(name: str, *, timeout_seconds: float = 2.0, **options: Any) 
     """
     from langchain.chat_models import init_chat_model  # noqa: PLC0415 # two seconds of imports, only when used
 
+    if not name.strip() or name.strip().endswith(":"):
+        raise InputError(f"chat model {name!r}: expected PROVIDER:MODEL, e.g. openai:gpt-5-mini")
     try:
         model: ChatModel = init_chat_model(name, timeout=timeout_seconds, max_retries=0, temperature=0, **options)
     except ImportError as error:
-        message = f"chat model {name!r}: its package is not installed: pip install 'querywright[llm]' ({error.name})"
-        raise MissingExtraError(message) from error
+        hint = "pip install 'querywright[llm]' brings OpenAI's; for others install langchain's package of the provider"
+        raise MissingExtraError(f"chat model {name!r}: its package is not installed: {hint}") from error
     except ValueError as error:
         raise InputError(f"chat model {name!r}: expected PROVIDER:MODEL, e.g. openai:gpt-5-mini") from error
+    except Exception as error:  # each provider has its own; its text may hold what must not be shown
+        hint = "its key or endpoint is missing in the environment (OPENAI_API_KEY for openai)"
+        raise InputError(f"chat model {name!r}: {type(error).__name__}: {hint}") from error
     return model
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _Place:
+    """A turn or a profile value, and the words that stand there."""
+
     source: Source
     where: str
     text: str
+    words: frozenset[str]
 
 
 class LLMRewriter:
@@ -98,7 +106,7 @@ class LLMRewriter:
     def rewrite(self, query: Query) -> Rewrite:
         """Return the model's rewrite as far as it is grounded; whatever the model's client raises passes through."""
         proposal = self._model.invoke(_messages(query))
-        text = proposal.rewrite.strip() if isinstance(proposal, Proposal) else ""
+        text = " ".join(proposal.rewrite.split()) if isinstance(proposal, Proposal) else ""
         if not text or len(text) > len(query.query) + _MAX_GROWTH or language_of(text) is not language_of(query.query):
             return Rewrite.keep(query, self.name)
         edits = tuple(_grounded_edits(query, text))
@@ -121,53 +129,84 @@ def _messages(query: Query) -> list[tuple[str, str]]:
 
 
 def _grounded_edits(query: Query, text: str) -> Iterator[Edit]:
-    """Yield the differences between query and `text` that bring only words with evidence."""
+    """Yield the differences between query and `text` that bring only words with evidence.
+
+    A difference whose words come from several places becomes one edit a place, each behind the one before.
+    """
     before = list(_TOKEN.finditer(query.query))
     after = list(_TOKEN.finditer(text))
-    matcher = difflib.SequenceMatcher(None, _folded(before), _folded(after), autojunk=False)
+    words = _folded(after)
+    places = list(_places(query))
+    matcher = difflib.SequenceMatcher(None, _folded(before), words, autojunk=False)
     for tag, i1, i2, j1, j2 in matcher.get_opcodes():
         if tag in {"equal", "delete"}:
             continue
         start = before[i1].start() if i1 < len(before) else len(query.query)
         end = before[i2 - 1].end() if i2 > i1 else start
-        if i2 == i1:  # an insertion goes right behind the token before it
+        if tag == "insert":  # right behind the token before it
             start = end = before[i1 - 1].end() if i1 else 0
-        replacement = text[after[j1].start() : after[j2 - 1].end()]
-        found = _find(query, [match[0] for match in after[j1:j2]])
-        if found:
-            replacement = _spaced(query.query, start, end, replacement)
-            evidence = Evidence(found.source, found.where, found.text)
+        begin = after[j1 - 1].end() if tag == "insert" and i1 else after[j1].start()
+        for count, place in _runs(words[j1:j2], places, frozenset(_folded(before))):
+            until = after[j1 + count].start() if tag == "insert" and not i1 else after[j1 + count - 1].end()
+            replacement = _spaced(query.query, start, end, text[begin:until])
+            evidence = Evidence(place.source, place.where, _spelled(place, text[begin:until]))
             yield Edit(Problem.MISSING_ENTITY, "topic", start, end, replacement, evidence, _CONFIDENCE)
+            start, begin = end, until
 
 
 def _folded(tokens: Sequence[re.Match[str]]) -> list[str]:
     return [fold(token[0]) for token in tokens]
 
 
-def _find(query: Query, tokens: Sequence[str]) -> _Found | None:
-    """Return the one place that holds every content word of `tokens`; the latest turn first, then the profile."""
-    wanted = [fold(token) for token in tokens if token[0].isalnum() and fold(token) not in _CONNECTING]
-    if not wanted:
-        return None
-    for i in reversed(range(len(query.history))):
-        if _holds(query.history[i].text, query.query, wanted):
-            return _Found(Source.HISTORY, f"history[{i}]", _spelled(query.history[i].text, wanted[0]))
+def _places(query: Query) -> Iterator[_Place]:
+    """Yield where evidence may stand, the latest turn first, then the profile."""
+    for i, turn in query.recent_turns():
+        yield _Place(Source.HISTORY, f"history[{i}]", turn.text, _words(turn.text))
     for key in query.profile:
         for value in query.profile_values(key):
-            if _holds(value, query.query, wanted):
-                return _Found(Source.PROFILE, f"profile.{key}", value)
-    return None
+            yield _Place(Source.PROFILE, f"profile.{key}", value, _words(value))
 
 
-def _holds(text: str, query: str, wanted: Sequence[str]) -> bool:
-    has = {fold(match[0]) for part in (text, query) for match in _TOKEN.finditer(part)}
-    own = {fold(match[0]) for match in _TOKEN.finditer(text)}
-    return all(word in has for word in wanted) and any(word in own for word in wanted)
+def _words(text: str) -> frozenset[str]:
+    return frozenset(_folded(list(_TOKEN.finditer(text))))
 
 
-def _spelled(text: str, word: str) -> str:
-    at = fold(text).find(word)
-    return text[at : at + len(word)] if at >= 0 else word
+def _runs(words: Sequence[str], places: Sequence[_Place], asked: frozenset[str]) -> list[tuple[int, _Place]]:
+    """Split `words` into runs that one place and the query hold, by where each ends; none if a word stands nowhere."""
+    runs: list[tuple[int, _Place]] = []
+    held, begin, end = list(places), 0, 0
+    for i, word in enumerate(words):
+        if not _content([word]):
+            continue
+        still = [place for place in held if word in place.words or word in asked]
+        if not still:
+            if not (run := _run(words[begin:end], held)):
+                return []
+            runs.append((end, run))
+            begin, still = end, [place for place in places if word in place.words]
+        held, end = still, i + 1
+    last = _run(words[begin:], held)
+    return [*runs, (len(words), last)] if last else []
+
+
+def _run(words: Sequence[str], places: Sequence[_Place]) -> _Place | None:
+    """Return the first place that brings a word of its own."""
+    return next((place for place in places if any(word in place.words for word in _content(words))), None)
+
+
+def _content(words: Sequence[str]) -> list[str]:
+    return [word for word in words if word[0].isalnum() and word not in _CONNECTING]
+
+
+def _spelled(place: _Place, written: str) -> str:
+    """Return the evidence as it is spelled in its place: all that is written, or its first word that stands there."""
+    if place.source is Source.PROFILE:
+        return place.text
+    folded = fold(place.text)
+    said = [fold(written.strip()), *_content(_folded(list(_TOKEN.finditer(written))))]
+    found = next(each for each in said if each in folded)
+    at = folded.find(found)
+    return place.text[at : at + len(found)]
 
 
 def _spaced(text: str, start: int, end: int, replacement: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -14,6 +14,12 @@ MAX_QUERY_CHARS = 4_000
 
 MAX_PROFILE_VALUES = 200
 """More profile values than this are refused."""
+
+READ_TURNS = 50
+"""Rewriters read this many of the latest turns, so that a long conversation costs no more than a short one."""
+
+READ_TURN_CHARS = 2_000
+"""Of each turn they read this much from its beginning."""
 
 
 class Role(StrEnum):
@@ -93,6 +99,12 @@ class Query:
                 _check_text("profile", text)
         if count > MAX_PROFILE_VALUES:
             raise InputError(f"profile: {count} values, at most {MAX_PROFILE_VALUES} are taken")
+
+    def recent_turns(self) -> list[tuple[int, Turn]]:
+        """Return what rewriters read of the history, the latest first, each with its index there."""
+        first = max(0, len(self.history) - READ_TURNS)
+        recent = list(enumerate(self.history[first:], first))[::-1]
+        return [(i, replace(turn, text=turn.text[:READ_TURN_CHARS])) for i, turn in recent]
 
     def profile_values(self, key: str) -> tuple[str, ...]:
         """Return the profile's values under `key`, none if it has no such key."""

@@ -11,7 +11,7 @@ from typing import Protocol
 from .catalog import Catalog
 from .gate import Gate
 from .grounding import lost, ungrounded
-from .query import Decision, Query, Rewrite
+from .query import Decision, Query, Rewrite, apply_edits
 
 _log = logging.getLogger(__name__)
 
@@ -78,11 +78,12 @@ class Chain:
                 break
             try:
                 result = rewriter.rewrite(query)
+                wanted = result.decision is not Decision.KEEP and self._acceptable(query, result)
             except Exception as error:  # noqa: BLE001 # whatever fails only degrades, visibly
                 _log.warning("rewriter %s failed: %s", rewriter.name, type(error).__name__)
                 degraded = degraded or f"{rewriter.name}_failed"
                 continue
-            if result.decision is not Decision.KEEP and self._acceptable(query, result):
+            if wanted:
                 return replace(result, degraded=degraded or result.degraded)
         return replace(Rewrite.keep(query), degraded=degraded)
 
@@ -90,6 +91,8 @@ class Chain:
         if not self._gate.accepts(result):
             return False
         problems = [*ungrounded(query, result.edits), *lost(query, result.edits, self._catalog)]
+        if apply_edits(query.query, result.edits) != result.rewrite:
+            problems.append("the rewrite is not what its edits make of the query")
         if problems:
-            _log.info("rewriter %s: %d ungrounded or lost spans", result.rewriter, len(problems))
+            _log.info("rewriter %s: %d ungrounded edits or lost spans", result.rewriter, len(problems))
         return not problems

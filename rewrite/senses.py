@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from .catalog import Catalog, Entity, Value
+from .catalog import Catalog, Entity, Mention, Value
 from .language import bounded, fold
-from .query import Evidence, Query, Role, Source
+from .query import Evidence, Query, Role, Source, Turn
 
 _TURN = 2.0
 """What evidence in the last turn counts on top of 1; older turns count less. A cue in the profile counts 1."""
@@ -25,7 +25,11 @@ def profile_texts(query: Query) -> Iterator[tuple[str, str]]:
 
 def contains(text: str, phrase: str) -> bool:
     """Say whether `phrase` stands in `text` as words of its own, whatever its case and width."""
-    folded, wanted = fold(text), fold(phrase)
+    return _holds(fold(text), phrase)
+
+
+def _holds(folded: str, phrase: str) -> bool:
+    wanted = fold(phrase)
     start = folded.find(wanted)
     while start >= 0:
         if bounded(folded, start, start + len(wanted)):
@@ -36,7 +40,8 @@ def contains(text: str, phrase: str) -> bool:
 
 def sense_in(text: str, senses: tuple[Entity, ...]) -> Entity | None:
     """Return the one sense that the cues in `text` speak for."""
-    scores = {sense.id: sum(contains(text, cue) for cue in sense.cues) for sense in senses}
+    folded = fold(text)
+    scores = {sense.id: sum(_holds(folded, cue) for cue in sense.cues) for sense in senses}
     return _winner(scores, senses)
 
 
@@ -44,8 +49,9 @@ def choose_sense(query: Query, senses: tuple[Entity, ...], catalog: Catalog) -> 
     """Return the sense with the strongest evidence in history and profile, or None on a tie."""
     scores: dict[str, float] = {}
     evidence: dict[str, Evidence] = {}
+    turns = [(i, turn, catalog.mentions(turn.text)) for i, turn in query.recent_turns()]
     for sense in senses:
-        for weight, found in _evidence(query, sense, catalog):
+        for weight, found in _evidence(query, sense, turns):
             scores[sense.id] = scores.get(sense.id, 0) + weight
             evidence.setdefault(sense.id, found)
     winner = _winner(scores, senses)
@@ -59,10 +65,11 @@ def _winner(scores: dict[str, float] | dict[str, int], senses: tuple[Entity, ...
     return best if top > 0 and alone else None
 
 
-def _evidence(query: Query, sense: Entity, catalog: Catalog) -> Iterator[tuple[float, Evidence]]:
-    for i in reversed(range(len(query.history))):
-        turn = query.history[i]
-        phrase = _said(turn.text, sense, catalog)
+def _evidence(
+    query: Query, sense: Entity, turns: Sequence[tuple[int, Turn, list[Mention]]]
+) -> Iterator[tuple[float, Evidence]]:
+    for i, turn, mentions in turns:
+        phrase = _said(turn.text, sense, mentions)
         if phrase:
             weight = (_TURN / (len(query.history) - i) + 1) * (_USER if turn.role is Role.USER else 1)
             yield weight, Evidence(Source.HISTORY, f"history[{i}]", phrase)
@@ -72,12 +79,13 @@ def _evidence(query: Query, sense: Entity, catalog: Catalog) -> Iterator[tuple[f
             yield 1.0, Evidence(Source.PROFILE, where, value)
 
 
-def _said(text: str, sense: Entity, catalog: Catalog) -> str | None:
+def _said(text: str, sense: Entity, mentions: Sequence[Mention]) -> str | None:
     """Return what in `text` speaks for `sense`: a name that only it has, one of its kind, or a cue."""
-    for mention in catalog.mentions(text):
+    for mention in mentions:
         if all(_same_kind(name, sense) for name in mention.candidates):
             return text[mention.start : mention.end]
-    return next((cue for cue in sense.cues if contains(text, cue)), None)
+    folded = fold(text)
+    return next((cue for cue in sense.cues if _holds(folded, cue)), None)
 
 
 def _same_kind(name: Entity | Value, sense: Entity) -> bool:

@@ -90,7 +90,19 @@ class _Scene:
         self.language = language_of(query.query)
         self.fiscal = next(filter(None, map(fiscal_month, query.profile_values("fiscal_year_start"))), 1)
         self.calendar = Calendar(query.now.date(), self.fiscal) if query.now else None
-        self.pieces = read_pieces(self.text, catalog, self.language, self.calendar)
+        self.turns = query.recent_turns()
+        self._read: dict[str, list[Piece]] = {}
+        self.quoted = [match.span() for match in QUOTED.finditer(self.text)]
+        self.pieces = [piece for piece in self.read(self.text) if not self.is_quoted(piece.start, piece.end)]
+
+    def read(self, text: str) -> list[Piece]:
+        """Return the pieces of `text`, read only once however many slots look there."""
+        if text not in self._read:
+            self._read[text] = read_pieces(text, self.catalog, language_of(text), self.calendar)
+        return self._read[text]
+
+    def is_quoted(self, start: int, end: int) -> bool:
+        return any(start < close and opening < end for opening, close in self.quoted)
 
     # ---------------------------------------------------------------------------------- intents
 
@@ -151,9 +163,8 @@ class _Scene:
 
     def from_history(self, slot: str) -> _Fill | None:
         """Take the slot from the latest user turn that names it, else from the latest assistant turn."""
-        turns = list(enumerate(self.query.history))[::-1]
         for role in (Role.USER, Role.ASSISTANT):
-            for i, turn in turns:
+            for i, turn in self.turns:
                 if turn.role is role:
                     found = self.from_text(slot, turn.text, Source.HISTORY, f"history[{i}]")
                     if found:
@@ -161,7 +172,7 @@ class _Scene:
         return None
 
     def from_text(self, slot: str, text: str, source: Source, where: str) -> _Fill | None:
-        for piece in read_pieces(text, self.catalog, language_of(text), self.calendar):
+        for piece in self.read(text):
             said = text[piece.start : piece.end]
             if slot == "period" and piece.period:
                 return _Fill(piece.period.label(self.language), Evidence(source, where, said))
@@ -174,16 +185,26 @@ class _Scene:
         for key in dimension.profile_keys if dimension else (slot,):
             for value in self.query.profile_values(key):
                 evidence = Evidence(Source.PROFILE, f"profile.{key}", value)
+                if slot == "period":
+                    period = self.said_period(value)
+                    if period:
+                        return _Fill(period.label(self.language), evidence)
+                    continue
                 entry = self.catalog.named(value, slot)
                 if entry:
                     return self.fill(entry, evidence)
-                if slot != "period" and value.strip():
+                if value.strip():
                     return _Fill(value.strip(), evidence)
         for i, fact in enumerate(self.query.profile_values("facts")):
             found = self.from_text(slot, fact, Source.PROFILE, f"profile.facts[{i}]")
             if found and slot != "period":
                 return found
         return None
+
+    def said_period(self, text: str) -> Period | None:
+        """Return the period that `text` is the name of, or the first that it speaks of."""
+        named = named_period(text.strip(), self.calendar) if self.calendar else None
+        return named or next((piece.period for piece in self.read(text) if piece.period), None)
 
     def from_default(self, slot: str, period: str | None, calendar: Calendar | None) -> _Fill | None:
         dimension = self.catalog.dimensions.get(slot)
@@ -201,11 +222,9 @@ class _Scene:
 
     def local_edits(self) -> tuple[Edit, ...]:
         """Edit what can be settled in place where no intent explains the whole query."""
-        quoted = [match.span() for match in QUOTED.finditer(self.text)]
         return tuple(
             replace(edit, confidence=round(edit.confidence * _OUTSIDE_INTENT, 4))
             for piece in self.pieces
-            if not any(start <= piece.start < end for start, end in quoted)
             for edit in self.local_edit(piece)
         )
 
@@ -254,6 +273,8 @@ class _Plan:
             return None
         slots = set(grammar.slots())
         trigger = find_trigger(grammar, scene.text)
+        if trigger and any(scene.is_quoted(*span) for span in trigger.spans):
+            return None
         pieces = [p for p in scene.pieces if p.slots & slots and not (trigger and trigger.overlaps(p))]
         taken = [(p.start, p.end) for p in pieces] + list(trigger.spans if trigger else ())
         if not (trigger or pieces) or not only_fillers(scene.text, taken, scene.language):
@@ -270,7 +291,7 @@ class _Plan:
         return self.trigger is not None or (bool(self.pieces) and self._trigger_in_history() is not None)
 
     def _trigger_in_history(self) -> _Fill | None:
-        for i, turn in reversed(list(enumerate(self.scene.query.history))):
+        for i, turn in self.scene.turns:
             grammar = self.intent.grammars.get(language_of(turn.text))
             if turn.role is not Role.USER or grammar is None or not turn.text:
                 continue
@@ -409,12 +430,13 @@ class _Plan:
             after = right.gap if right and i == run[-1] and (not left or touching) else ""
             if after.endswith(" ") and self.scene.text[at : at + 1].isspace():
                 after = after[:-1]
+            spaced = at > 0 and self.scene.text[at - 1].isspace() and self.scene.language is Language.EN
+            if spaced and i == run[0]:
+                before = before.removeprefix(" ")
             self._insert_one(place, before, after, at)
 
     def _insert_one(self, place: Place, before: str, after: str, at: int) -> None:
         fill = self.fills[place.slot]
-        if at and self.scene.language is Language.EN and before.startswith(" ") and self.scene.text[at - 1].isspace():
-            before = before[1:]
         slot = "intent" if place.slot == "trigger" else place.slot
         problem = self._problem(slot)
         text = before + fill.text + place.suffix + after
@@ -431,7 +453,10 @@ def make_edit(problem: Problem, slot: str, start: int, end: int, fill: _Fill) ->
 
 
 def absorb_fillers(text: str, edits: tuple[Edit, ...], language: Language) -> tuple[Edit, ...]:
-    """Let the first and the last edit swallow the filler words and punctuation at the query's ends."""
+    """Let the first and the last edit swallow the filler words and punctuation at the query's ends.
+
+    One that writes nothing there takes the white space beside it along.
+    """
     if not edits:
         return edits
     grown = list(edits)
@@ -439,4 +464,15 @@ def absorb_fillers(text: str, edits: tuple[Edit, ...], language: Language) -> tu
         grown[0] = replace(grown[0], start=0)
     if is_filler(text[grown[-1].end :], language):
         grown[-1] = replace(grown[-1], end=len(text))
+    head, tail = grown[0], grown[-1]
+    if head.start == 0 and not head.replacement:
+        until = grown[1].start if len(grown) > 1 else len(text)
+        grown[0] = replace(head, end=head.end + _spaces(text[head.end : until]))
+    if tail.end == len(text) and not tail.replacement and len(grown) > 1:
+        grown[-1] = replace(tail, start=tail.start - _spaces(text[grown[-2].end : tail.start][::-1]))
     return tuple(grown)
+
+
+def _spaces(text: str) -> int:
+    """Return how many white-space characters `text` begins with."""
+    return len(text) - len(text.lstrip())
