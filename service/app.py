@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import (
+    CatalogError,
     ConflictError,
     InputError,
     MissingExtraError,
@@ -34,6 +35,7 @@ from .schemas import (
     Count,
     DocumentsRequest,
     Info,
+    Problem,
     QueryRequest,
     RewriteRequest,
     SearchRequest,
@@ -44,6 +46,7 @@ from .schemas import (
 _log = logging.getLogger(__name__)
 
 _STATUS: tuple[tuple[type[QuerywrightError], int], ...] = (
+    (CatalogError, 503),  # no catalog comes with a request: it is ours that is broken
     (InputError, 422),
     (NotFoundError, 404),
     (ConflictError, 409),
@@ -88,6 +91,12 @@ _EXAMPLES: Any = {
             "now": "2024-07-15T10:00:00+08:00",
         },
     },
+}
+
+_PROBLEM: Any = {"application/problem+json": {"schema": Problem.model_json_schema()}}
+_PROBLEMS: Any = {
+    "4XX": {"description": "Something in the request is wrong: what and where", "content": _PROBLEM},
+    "503": {"description": "Busy, or a part is down: try again later", "content": _PROBLEM},
 }
 
 
@@ -142,7 +151,7 @@ def create_app(querywright: Querywright, prepare: Callable[[], None] | None = No
 
 
 def _routes(querywright: Querywright) -> APIRouter:
-    router = APIRouter(route_class=_StrictRoute)
+    router = APIRouter(route_class=_StrictRoute, responses=_PROBLEMS)
     _asking(router, querywright)
     _collections(router, querywright)
     _documents(router, querywright)
@@ -252,26 +261,37 @@ def problem(status: int, detail: str) -> Response:
     return Response(orjson.dumps(body), status_code=status, media_type="application/problem+json", headers=headers)
 
 
-async def _on_error(_request: Request, error: Exception) -> Response:
+async def _on_error(request: Request, error: Exception) -> Response:
     status = next(status for kind, status in _STATUS if isinstance(error, kind))
+    detail = str(error)
     if status >= 500:
         _log.warning("%s: %s", type(error).__name__, error)
-    if isinstance(error, StorageError) and "disk is full" in str(error):
+    if isinstance(error, StorageError) and "disk is full" in detail:
         status = 507
-    return problem(status, str(error))
+    if isinstance(error, (StorageError, UnavailableError, CatalogError)):
+        detail = "what is stored cannot be read or written now; the service's log says why"  # and in which file
+    elif isinstance(error, (NotFoundError, ConflictError)) and not request.path_params:
+        # The name came in the body, of which nothing goes back; a name in the path is the caller's own.
+        found = isinstance(error, ConflictError)
+        detail = f"collection: there is {'one already, or another folder,' if found else 'none'} of that name"
+    return problem(status, detail)
 
 
 async def _on_invalid(_request: Request, error: Exception) -> Response:
     errors = error.errors() if isinstance(error, RequestValidationError) else []
-    if errors and errors[0]["type"] == "json_invalid":
+    if errors[0]["type"] == "json_invalid":
         return problem(422, "body: expected valid JSON in UTF-8")
-    return problem(422, first_problem(errors))
+    if errors[0]["loc"] == ("body",):
+        return problem(422, "body: expected a JSON object, sent as content-type: application/json")
+    # Each place begins with where in the request it is: body, query, path.
+    return problem(422, first_problem([{**one, "loc": one["loc"][1:]} for one in errors], remote=True))
 
 
 async def _on_http(_request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 400
-    detail = "see /docs for the routes there are" if status in {404, 405} else _TITLES.get(status, "Error")
-    return problem(status, detail)
+    if status in {404, 405}:
+        return problem(status, "see /docs for the routes there are")
+    return problem(status, error.detail if isinstance(error, _TooLarge) else _TITLES.get(status, "Error"))
 
 
 async def _on_crash(_request: Request, error: Exception) -> Response:
@@ -280,8 +300,9 @@ async def _on_crash(_request: Request, error: Exception) -> Response:
     return problem(503, "the request could not be answered; the service's log says why")
 
 
-class _TooLarge(Exception):  # noqa: N818 # no error of ours, a signal inside this file
-    pass
+class _TooLarge(HTTPException):  # FastAPI passes this class on, others it takes for broken JSON
+    def __init__(self, limit: int) -> None:
+        super().__init__(413, f"body: at most {limit:,} bytes are taken")
 
 
 class _BodyLimit:
@@ -292,14 +313,7 @@ class _BodyLimit:
         self._limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        try:
-            await self._app(scope, self._counted(receive), send)
-        except _TooLarge:
-            response = problem(413, f"body: at most {self._limit:,} bytes are taken")
-            await response(scope, receive, send)
+        await self._app(scope, self._counted(receive) if scope["type"] == "http" else receive, send)
 
     def _counted(self, receive: Receive) -> Callable[[], Awaitable[Message]]:
         taken = 0
@@ -309,7 +323,7 @@ class _BodyLimit:
             message = await receive()
             taken += len(message.get("body", b""))
             if taken > self._limit:
-                raise _TooLarge
+                raise _TooLarge(self._limit)
             return message
 
         return counted

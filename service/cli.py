@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import signal
+import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -68,7 +70,8 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    _err.print(f"querywright: {message}")
+    line = " ".join(message.splitlines())  # a parser's message or a file's name may hold line ends
+    _err.print(f"querywright: {line[:2000]}")
     sys.exit(code)
 
 
@@ -86,6 +89,13 @@ def serve(
     from .app import create_app
     from .demo import build
 
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            _say(as_json, f"ready: {url} (API: {url}/docs)", {"ready": url})
+
+    listening = _bound(host, port)  # before the work of preparing, which would be in vain
+    url = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
     querywright = Querywright(home=home)
 
     def prepare() -> None:
@@ -98,9 +108,26 @@ def serve(
             )
             # The first query should not pay for loading the encoder.
             querywright.search("ready?", collection="demo")
-        _say(as_json, f"ready: http://{host}:{port} (API: /docs)", {"ready": f"http://{host}:{port}"})
 
-    uvicorn.run(create_app(querywright, prepare), host=host, port=port, log_level="warning", server_header=False)
+    # Uvicorn ends what it has begun, then raises the signal again: to be stopped is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    config = uvicorn.Config(create_app(querywright, prepare), log_level="warning", server_header=False)
+    try:
+        Server(config).run(sockets=[listening])
+    except KeyboardInterrupt:
+        sys.exit(0)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Take the port, any free one for 0; connections are accepted once the server is ready."""
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise InputError(f"--host, --port: cannot listen on {host}:{port}: {error.strerror}") from error
+    return bound
 
 
 def _say(as_json: bool, text: str, row: dict[str, Any]) -> None:
@@ -251,10 +278,7 @@ def _profile(options: list[str]) -> dict[str, Any]:
     for option in options:
         key, equals, value = option.partition("=")
         if not equals:
-            found = _json_file(Path(option))
-            if not isinstance(found, dict):
-                raise InputError(f"{option}: expected a JSON object of profile values")
-            profile |= found
+            profile |= _profile_file(Path(option))
         elif not key:
             raise InputError(f"--profile: expected KEY=VALUE or a JSON file, got {option!r}")
         elif key in profile or key == "facts":
@@ -263,6 +287,19 @@ def _profile(options: list[str]) -> dict[str, Any]:
         else:
             profile[key] = value
     return profile
+
+
+def _profile_file(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise InputError(f"--profile: expected KEY=VALUE or a JSON file, and there is no file {path}")
+    found = _json_file(path)
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: expected a JSON object of profile values")
+    try:
+        validated(TypeAdapter(QueryModel), {"query": "-", "profile": found}).to_query()
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return found
 
 
 def _json_file(path: Path) -> Any:  # noqa: ANN401
@@ -332,11 +369,12 @@ def _progress() -> Any:  # noqa: ANN401 # rich's Progress, only where there is a
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _print_rewrite(result: Rewrite) -> None:
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     console.print(result.rewrite)
     console.print(f"{result.decision} by {result.rewriter}, confidence {result.confidence:.2f}", style="dim")
     for edit in result.edits:
@@ -351,14 +389,18 @@ def _print_rewrite(result: Rewrite) -> None:
 
 def _print_answer(answer: Answer) -> None:
     _print_rewrite(answer.rewrite)
-    table = Table(show_edge=False, pad_edge=False)
-    for title in ("rank", "score", "doc_id", "title", "text"):
-        table.add_column(
-            title,
-            justify="right" if title in {"rank", "score"} else "left",
-            overflow="ellipsis",
-            no_wrap=True,
-        )
+    table = Table(show_edge=False, pad_edge=False, expand=True)
+    # What is to be copied stays whole; the title and the text share what is left of the line.
+    ids = min(max((len(hit.doc_id) for hit in answer.hits), default=6), 40)
+    widths: dict[str, dict[str, Any]] = {
+        "rank": {"width": 4, "justify": "right"},
+        "score": {"width": 5, "justify": "right"},
+        "doc_id": {"width": max(ids, 6)},
+        "title": {"ratio": 1},
+        "text": {"ratio": 2},
+    }
+    for title, width in widths.items():
+        table.add_column(title, overflow="ellipsis", no_wrap=True, **width)
     for hit in answer.hits:
         table.add_row(str(hit.rank), f"{hit.score:.3f}", hit.doc_id, hit.title, hit.text.replace("\n", " ")[:80])
     Console(highlight=False, markup=False).print(table)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 import orjson
@@ -19,12 +20,15 @@ from .. import (
     StorageError,
     UnavailableError,
 )
-from ..retrieval.passage import Document
+from ..retrieval.passage import Document, check_doc_id
 from ..rewrite.query import Query, Rewrite, Turn
 from .answer import Answer
-from .schemas import ANSWER, DOCUMENT, DOCUMENTS, INFOS, REWRITE, Info, to_json
+from .schemas import ANSWER, DOCUMENT, DOCUMENTS, INFOS, REWRITE, Info, QueryModel, to_json
 
 DEFAULT_URL = "http://127.0.0.1:8000"
+
+_URL_CHARS = 30_000
+_BATCH = 1_000
 
 _ERRORS: dict[int, type[QuerywrightError]] = {
     400: InputError,
@@ -135,7 +139,7 @@ class Client:
     def delete(self, collection: str, doc_ids: Iterable[str]) -> int:
         """Delete documents by id; return how many there were."""
         path = collection_path(collection) + "/documents"
-        return count_of(self._send("DELETE", path, params={"doc_id": list(doc_ids)}))
+        return sum(count_of(self._send("DELETE", path, params={"doc_id": some})) for some in batches(doc_ids))
 
     def _send(self, method: str, path: str, body: object = None, params: Mapping[str, Any] | None = None) -> bytes:
         try:
@@ -238,7 +242,7 @@ class AsyncClient:
     async def delete(self, collection: str, doc_ids: Iterable[str]) -> int:
         """Delete documents by id; return how many there were."""
         path = collection_path(collection) + "/documents"
-        return count_of(await self._send("DELETE", path, params={"doc_id": list(doc_ids)}))
+        return sum([count_of(await self._send("DELETE", path, params={"doc_id": some})) for some in batches(doc_ids)])
 
     async def _send(
         self, method: str, path: str, body: object = None, params: Mapping[str, Any] | None = None
@@ -269,13 +273,15 @@ def query_row(
         }
     else:
         row = dict(query) if isinstance(query, Mapping) else {"query": query}
+        row = {key: value for key, value in row.items() if key in QueryModel.model_fields}  # others are ignored
     given = {"history": history, "profile": profile, "now": now}
     row |= {key: value for key, value in given.items() if value is not None}
     if isinstance(row.get("now"), datetime):
         row["now"] = row["now"].isoformat()
-    row["history"] = [
-        {"role": turn.role, "text": turn.text} if isinstance(turn, Turn) else turn for turn in row.get("history") or ()
-    ]
+    if isinstance(row.get("history"), Sequence) and not isinstance(row["history"], str):
+        row["history"] = [
+            {"role": turn.role, "text": turn.text} if isinstance(turn, Turn) else turn for turn in row["history"]
+        ]
     return row
 
 
@@ -291,6 +297,23 @@ def collection_path(name: str) -> str:
     from ..retrieval.collection import check_name  # noqa: PLC0415 # numpy, for a client only when needed
 
     return f"/v1/collections/{check_name(name)}"
+
+
+def batches(doc_ids: Iterable[str]) -> list[list[str]]:
+    """Return ids, all of them checked, in lists that fit into a URL."""
+    checked_ids = [doc_ids] if isinstance(doc_ids, str) else list(doc_ids)
+    for doc_id in checked_ids:
+        check_doc_id(doc_id)
+    found: list[list[str]] = []
+    room = 0
+    for doc_id in checked_ids:
+        size = len("doc_id=&") + len(quote(doc_id, safe=""))
+        if size > room or len(found[-1]) == _BATCH:
+            found.append([])
+            room = _URL_CHARS
+        found[-1].append(doc_id)
+        room -= size
+    return found
 
 
 def request(

@@ -32,6 +32,7 @@ class QuerywrightRetriever(BaseRetriever):
     collection: str | None = None
     k: int = 10
     legs: Sequence[str] = ("lexical", "dense")
+    filter: Mapping[str, Any] | None = None
     rewriter: str = "auto"
     history: Sequence[Any] = ()
     profile: Mapping[str, Any] = {}
@@ -49,6 +50,7 @@ class QuerywrightRetriever(BaseRetriever):
             "now": self.now,
             "k": self.k,
             "legs": self.legs,
+            "filter": self.filter,
             "rewriter": self.rewriter,
         }
 

@@ -151,25 +151,26 @@ class Querywright:
 
     def delete(self, collection: str, doc_ids: Iterable[str]) -> int:
         """Delete documents by id; return how many there were."""
-        return self.collection_store.open(collection).delete(list(doc_ids))
+        return self.collection_store.open(collection).delete(doc_ids)
 
     # ---------------------------------------------------------------------------------- indexing
 
     def index(
         self,
-        sources: Sequence[Path],
+        sources: Sequence[str | Path],
         collection: str,
         *,
-        catalog: Path | None = None,
+        catalog: str | Path | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> int:
         """Read files and folders into a collection, made if need be; return how many documents were read."""
+        if catalog is not None:
+            Catalog.load(Path(catalog))  # before anything is made
         opened = self._opened_or_made(collection)
         if catalog is not None:
-            Catalog.load(catalog)
-            _copy(catalog, self.settings.home / collection / CATALOG_FILE)
+            _copy(Path(catalog), self.settings.home / collection / CATALOG_FILE)
         total = 0
-        for source in sources:
+        for source in map(Path, sources):
             told = partial(_add_to, progress, total) if progress else None
             total += opened.upsert(read_source(source), whole=keeps_whole(source), progress=told)
         return total

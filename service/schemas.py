@@ -134,6 +134,14 @@ class Count(BaseModel):
     count: int
 
 
+class Problem(BaseModel):
+    """What is answered instead, where something is wrong (RFC 9457); nothing of the request comes back in it."""
+
+    title: str
+    status: int
+    detail: str = Field(examples=["k: expected less than or equal to 1000"])
+
+
 ANSWER = TypeAdapter(Answer)
 REWRITE = TypeAdapter(Rewrite)
 INFOS = TypeAdapter(list[Info])
@@ -207,20 +215,57 @@ def validated(adapter: TypeAdapter[_T], value: object) -> _T:
         raise InputError(first_problem(error.errors(include_url=False, include_input=False))) from error
 
 
-def first_problem(errors: Sequence[Mapping[str, Any]]) -> str:
-    """Say the first of pydantic's errors as "history[2].role: ...", without anything of the input.
+_SENT = frozenset(
+    name
+    for model in (TurnModel, RewriteRequest, QueryRequest, SearchRequest, CollectionRequest, DocumentModel)
+    for name in model.model_fields
+) | {"documents", "doc_id", "after", "limit"}
+"""The names of fields and parameters that a request may hold."""
 
-    >>> first_problem([{"loc": ("body", "history", 2, "role"), "msg": "Field required", "type": "missing"}])
-    'history[2].role: field required'
+
+def first_problem(errors: Sequence[Mapping[str, Any]], *, remote: bool = False) -> str:
+    """Say the first of pydantic's errors as "history[2].role: ...", without any value of the input.
+
+    With `remote`, keys that the caller made up stay out too: the message goes back over HTTP.
+
+    >>> error = {"loc": ("profile", "region", "str"), "msg": "Input should be a valid string", "type": "string_type"}
+    >>> first_problem([error])
+    'profile.region: expected a valid string'
+    >>> first_problem([error], remote=True)
+    'profile: expected a valid string'
     """
     first = errors[0]
+    place = _place(first["loc"])
+    # A union complains once for each of its members.
+    others = [error for error in errors[1:] if _place(error["loc"]) == place]
+    members = dict.fromkeys(_expected(error).removeprefix("expected ") for error in others)
+    expected = " or ".join((_expected(first), *members))
     where = ""
-    for part in first["loc"]:
+    for part in place:
         if isinstance(part, int):
             where += f"[{part}]"
-        elif part != "body" and part.replace("_", "").isalnum() and len(part) <= 40:
+        elif part in _SENT or not remote:
             where += f".{part}" if where else part
-    message = str(first["msg"])
-    if first["type"] == "extra_forbidden":
-        message = "unknown field; see /docs for the ones there are"
-    return f"{where or 'body'}: {message[:1].lower()}{message[1:]}"[:500]
+    return f"{where or 'body'}: {expected}"[:500]
+
+
+def _place(loc: Sequence[str | int]) -> tuple[str | int, ...]:
+    """Return where an error is, without pydantic's names for the members of a union."""
+    return tuple(part for part in loc if part not in _MEMBERS and not str(part).startswith("list["))
+
+
+_MEMBERS = frozenset({"str", "int", "float", "bool", "[key]"})
+
+
+def _expected(error: Mapping[str, Any]) -> str:
+    """Say what was expected in place of an error."""
+    kind, message = error["type"], str(error["msg"])
+    if kind in {"model_type", "model_attributes_type", "dict_type"}:
+        return "expected an object"
+    if kind == "extra_forbidden":
+        return "unknown field"
+    if kind == "missing":
+        return "required, but missing"
+    if message.startswith("Input should be "):
+        return f"expected {message.removeprefix('Input should be ')}"
+    return message[:1].lower() + message[1:]

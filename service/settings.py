@@ -52,14 +52,17 @@ class Settings(BaseModel):
     """How many requests are worked on at once; others wait."""
     max_body_mb: int = Field(default=32, ge=1, le=1024)
 
+    @field_validator("home", "catalog")
+    @classmethod
+    def _expanded(cls, path: Path | None) -> Path | None:
+        return path.expanduser() if path else None
+
     @field_validator("timezone")
     @classmethod
     def _known_timezone(cls, name: str) -> str:
         try:
             ZoneInfo(name)
-        except (ValueError, OSError) as error:  # ZoneInfoNotFoundError is a KeyError, some names are folders
-            raise ValueError("expected a time zone such as Asia/Shanghai") from error
-        except KeyError as error:
+        except (ValueError, OSError, KeyError) as error:  # some names are folders, unknown ones a KeyError
             raise ValueError("expected a time zone such as Asia/Shanghai") from error
         return name
 

@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 from querywright.retrieval.collection import Collection
 from querywright.retrieval.dense import Encoder, load_encoder
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # The workers share the cores: threads of each would only wait for one another.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 settings.register_profile("querywright", deadline=None, derandomize=True, database=None, print_blob=True)
 settings.load_profile("querywright")
 

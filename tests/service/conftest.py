@@ -1,0 +1,141 @@
+"""A real service over a real socket, and the real command line, over one built demo."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from querywright import Querywright
+from querywright.retrieval.dense import Encoder
+from querywright.service import cli, local
+from querywright.service.app import create_app
+from querywright.service.demo import build, folder
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service that runs: where, and the object behind it."""
+
+    url: str
+    querywright: Querywright
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_encoder(encoder: Encoder) -> Iterator[None]:
+    """Let everything in this process that asks for the default encoder have the one that is read already."""
+    with pytest.MonkeyPatch.context() as patch:
+        load = local.load_encoder
+        patch.setattr(local, "load_encoder", lambda name: encoder if name == encoder.name else load(name))
+        yield
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a home with the demo, built once, whichever worker comes first; it is only to be copied."""
+    shared = tmp_path_factory.getbasetemp().parent
+    home = shared / "built"
+    with (shared / "built.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (home / "done").exists():
+            with Querywright(home=home) as querywright:
+                build(querywright)
+            (home / "done").touch()
+    return home
+
+
+@pytest.fixture(scope="session")
+def demo_home(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return this worker's own home with the demo in it."""
+    return Path(shutil.copytree(built, tmp_path_factory.mktemp("home") / "home"))
+
+
+@contextmanager
+def _serving(querywright: Querywright) -> Iterator[Service]:
+    config = uvicorn.Config(create_app(querywright), port=0, log_level="error", server_header=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        deadline = time.monotonic() + 30
+        while not server.started:
+            assert thread.is_alive()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield Service(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", querywright)
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+@pytest.fixture(scope="session")
+def serving() -> Callable[[Querywright], AbstractContextManager[Service]]:
+    """Return what runs a service over an ephemeral port of this machine."""
+    return _serving
+
+
+@pytest.fixture(scope="session")
+def service(demo_home: Path) -> Iterator[Service]:
+    """Run one service with the demo for all tests of a worker."""
+    with _serving(Querywright(home=demo_home)) as running:
+        running.querywright.search("ready?")  # whichever test is first need not wait for the encoder
+        yield running
+
+
+@pytest.fixture(scope="session")
+def queries() -> Mapping[str, Row]:
+    """Return the demo's labelled queries by id."""
+    lines = (folder() / "queries.jsonl").read_text(encoding="utf-8").splitlines()
+    return {row["_id"]: row for row in map(json.loads, lines)}
+
+
+@pytest.fixture(scope="session")
+def judged() -> Mapping[str, set[str]]:
+    """Return the best passages of each of the demo's queries."""
+    found: dict[str, set[str]] = {}
+    for line in (folder() / "qrels.tsv").read_text(encoding="utf-8").splitlines()[1:]:
+        query_id, doc_id, score = line.split("\t")
+        if score == "2":
+            found.setdefault(query_id, set()).add(doc_id)
+    return found
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]) -> Callable[..., Ran]:
+    """Return what runs the command line in this process, from its arguments to its exit code."""
+
+    def ran(*arguments: object) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["querywright", *map(str, arguments)])
+        capsysbinary.readouterr()
+        code: object = 0
+        try:
+            cli.main()
+        except SystemExit as done:
+            code = done.code
+        captured = capsysbinary.readouterr()
+        return Ran(int(str(code or 0)), captured.out.decode(), captured.err.decode())
+
+    return ran
