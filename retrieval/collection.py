@@ -18,7 +18,7 @@ from .. import ConflictError, InputError, NotFoundError, StorageError
 from .analysis import analyze, is_chinese
 from .dense import Encoder
 from .fusion import convex
-from .lexical import Vocabulary
+from .lexical import BM25, Vocabulary
 from .passage import PASSAGE_CHARS, Document, Hit, Passage, check_doc_id, split
 from .snapshot import DEPTH, Filter, Leg, Row, Snapshot, check_legs
 from .store import Store, StoredDocument, StoredPassage, digest
@@ -59,13 +59,14 @@ class Collection:
     its vectors come from an encoder other than the given one.
     """
 
-    def __init__(self, folder: Path, encoder: Encoder | None = None) -> None:
+    def __init__(self, folder: Path, encoder: Encoder | None = None, bm25: BM25 = BM25()) -> None:  # noqa: B008 # frozen
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(f"{folder}: cannot be made: {error.strerror}") from error
         self.name = folder.name
         self._encoder = encoder
+        self._bm25 = bm25
         self._store = Store(folder / _FILE)
         self._lock = threading.Lock()
         self._vocabulary = Vocabulary()
@@ -214,7 +215,7 @@ class Collection:
             raise StorageError(f"collection {self.name!r}: damaged: it holds documents without passages")
         self._rows = rows
         ordered = sorted((row for _, some in rows.values() for row in some), key=lambda row: row.passage.passage_id)
-        return Snapshot(generation, ordered, self._vocabulary, self._encoder)
+        return Snapshot(generation, ordered, self._vocabulary, self._encoder, self._bm25)
 
     def _row(self, stored: StoredPassage, encoder: str) -> Row:
         """Analyse a passage; its vector counts only where it comes from the encoder in use."""
@@ -233,9 +234,15 @@ class Collections:
     are ignored.
     """
 
-    def __init__(self, home: Path, encoder_factory: Callable[[], Encoder | None] = lambda: None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        encoder_factory: Callable[[], Encoder | None] = lambda: None,
+        bm25: BM25 = BM25(),  # noqa: B008 # frozen
+    ) -> None:
         self._home = home
         self._encoder_factory = encoder_factory
+        self._bm25 = bm25
         self._encoder: list[Encoder | None] = []
         self._open: dict[str, Collection] = {}
         self._lock = threading.RLock()
@@ -294,7 +301,7 @@ class Collections:
         if name not in self._open:
             if not self._encoder:
                 self._encoder.append(self._encoder_factory())
-            self._open[name] = Collection(self._home / name, self._encoder[0])
+            self._open[name] = Collection(self._home / name, self._encoder[0], self._bm25)
         return self._open[name]
 
     def _forget(self, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,14 @@ B = 0.75
 
 TermIds = NDArray[np.int32]
 _Postings = tuple[NDArray[np.int32], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class BM25:
+    """BM25's parameters: how soon a repeated term stops counting, and how much long passages are held back."""
+
+    k1: float = K1
+    b: float = B
 
 
 class Vocabulary(dict[str, int]):

@@ -16,7 +16,7 @@ from .. import InputError
 from .analysis import analyze
 from .dense import DenseIndex, Encoder, Vectors
 from .fusion import Ranking
-from .lexical import BM25Index, TermIds, Vocabulary
+from .lexical import BM25, BM25Index, TermIds, Vocabulary
 from .passage import Hit, Passage, Value
 
 Filter = Mapping[str, Value | Sequence[Value]]
@@ -54,11 +54,18 @@ class Snapshot:
     Indexes are built when first asked for, so that a collection searched by words alone never needs FAISS.
     """
 
-    def __init__(self, generation: int, rows: Sequence[Row], vocabulary: Vocabulary, encoder: Encoder | None) -> None:
+    def __init__(
+        self,
+        generation: int,
+        rows: Sequence[Row],
+        vocabulary: Vocabulary,
+        encoder: Encoder | None,
+        bm25: BM25 = BM25(),  # noqa: B008 # frozen
+    ) -> None:
         self.generation = generation
         self._rows = rows
         self._encoder = encoder
-        self._lexical = _Lazy(lambda: BM25Index.from_ids([row.term_ids for row in rows], vocabulary))
+        self._lexical = _Lazy(lambda: BM25Index.from_ids([row.term_ids for row in rows], vocabulary, bm25.k1, bm25.b))
         self._dense = _Lazy(lambda: _dense_index(rows))
         self._fields: dict[str, dict[str, list[int]]] = {}
 

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from .. import InputError, StorageError
 from ..retrieval.collection import Collection, Collections, Filter, Leg
 from ..retrieval.dense import load_encoder
+from ..retrieval.lexical import BM25
 from ..retrieval.passage import Document
 from ..retrieval.sources import keeps_whole, read_source
 from ..rewrite.catalog import Catalog
@@ -42,7 +43,11 @@ class Querywright:
     def __init__(self, home: str | Path | None = None, **settings: Any) -> None:  # noqa: ANN401 # of Settings
         self.settings = Settings.load(home=home, **settings)
         self._pipeline = Pipeline(self.settings)
-        self.collection_store = Collections(self.settings.home, lambda: _encoder(self.settings.encoder))
+        self.collection_store = Collections(
+            self.settings.home,
+            lambda: _encoder(self.settings.encoder),
+            BM25(self.settings.bm25_k1, self.settings.bm25_b),
+        )
 
     @property
     def pipeline(self) -> Pipeline:

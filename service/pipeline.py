@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -165,7 +165,7 @@ class Pipeline:
         running = self._begin(query, rewriter, catalog)
         trace = _Trace()
         snapshot = collection.snapshot()
-        search = _Search(snapshot, wanted, max(k, DEPTH), filter, trace)
+        search = _Search(snapshot, wanted, max(k, DEPTH), filter, trace, self._settings.lexical_weight)
         lists = search.batch([(query.query, 1.0)], "search_original") if keep_original else []
         with trace.stage("rewrite") as notes:
             rewrite = self._finish(running, query)
@@ -174,7 +174,7 @@ class Pipeline:
             trace.degrade(rewrite.degraded)
         if not keep_original:
             lists = search.batch([(rewrite.rewrite, 1.0)], "search_rewrite")
-        elif texts := _second_batch(rewrite):
+        elif texts := _second_batch(rewrite, self._share(rewrite)):
             share = 1 - sum(weight for _, weight in texts)
             lists = [(ranking, weight * share) for ranking, weight in lists]
             lists += search.batch(texts, "search_rewrite")
@@ -184,6 +184,10 @@ class Pipeline:
         if not lists:
             trace.degrade("no_leg_reads_query")
         return Answer(tuple(snapshot.hits(fused, k)), rewrite, trace.degraded, tuple(trace.stages))
+
+    def _share(self, rewrite: Rewrite) -> float:
+        base, slope = self._settings.rewrite_share_base, self._settings.rewrite_share_slope
+        return rewrite_share(rewrite.confidence, base, slope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +220,7 @@ class _Search:
     depth: int
     filter: Filter | None
     trace: _Trace
+    lexical_weight: float
 
     def batch(self, texts: Sequence[tuple[str, float]], stage: str) -> list[tuple[Ranking, float]]:
         """Search weighted texts at once; return every leg's ranking with its weight."""
@@ -223,10 +228,15 @@ class _Search:
             found = self._rank([text for text, _ in texts])
             notes.append(f"{len(texts)} texts, {sum(map(len, found))} lists")
         return [
-            (ranking, weight / len(by_leg))
+            (ranking, weight * self._leg_share(leg, by_leg))
             for by_leg, (_, weight) in zip(found, texts, strict=True)
-            for ranking in by_leg.values()
+            for leg, ranking in by_leg.items()
         ]
+
+    def _leg_share(self, leg: Leg, by_leg: Mapping[Leg, Ranking]) -> float:
+        if len(by_leg) == 1:
+            return 1.0
+        return self.lexical_weight if leg is Leg.LEXICAL else 1 - self.lexical_weight
 
     def _rank(self, texts: Sequence[str]) -> list[dict[Leg, Ranking]]:
         """Search by every leg; where the dense one fails, by the others, visibly."""
@@ -250,31 +260,30 @@ def _timed(rewriter: Rewriter, query: Query) -> Rewrite:
     return replace(rewrite, id=query.id, seconds=time.perf_counter() - begun)
 
 
-def _second_batch(rewrite: Rewrite) -> list[tuple[str, float]]:
+INTERPRETATIONS = 0.7
+"""What all interpretations of an ambiguous query weigh together; the original keeps the rest."""
+
+
+def _second_batch(rewrite: Rewrite, share: float) -> list[tuple[str, float]]:
     """Return the texts to search besides the original, each with its share of the whole weight."""
     texts: dict[str, float] = {}
     if rewrite.decision is not Decision.KEEP:
-        share = rewrite_share(rewrite.confidence)
         if rewrite.rewrite != rewrite.original:
             texts[rewrite.rewrite] = share
         elif rewrite.alternatives:
             total = sum(alternative.weight for alternative in rewrite.alternatives)
             for alternative in rewrite.alternatives:
-                texts[alternative.rewrite] = _INTERPRETATIONS * alternative.weight / total
+                texts[alternative.rewrite] = INTERPRETATIONS * alternative.weight / total
     return [(text, weight) for text, weight in texts.items() if text.strip()]
 
 
-_INTERPRETATIONS = 0.7
-"""What all interpretations of an ambiguous query weigh together; the original keeps the rest."""
-
-
-def rewrite_share(confidence: float) -> float:
+def rewrite_share(confidence: float, base: float = 0.2, slope: float = 0.6) -> float:
     """Return the weight of a rewrite's ranked lists beside the original's: more, the surer it is.
 
     >>> [round(rewrite_share(confidence), 2) for confidence in (0.5, 0.8, 0.95)]
     [0.5, 0.68, 0.77]
     """
-    return 0.2 + 0.6 * confidence
+    return min(0.95, max(0.01, base + slope * confidence))
 
 
 def _fuse(lists: Sequence[tuple[Ranking, float]]) -> Ranking:

@@ -32,6 +32,11 @@ class Settings(BaseModel):
     encoder: str = "minilm"
     """`minilm` (embedded, English), a sentence-transformers name, or a model's folder."""
 
+    lexical_weight: float = Field(default=0.5, gt=0, lt=1)
+    """What the lexical leg weighs where both legs read a text; the dense one has the rest."""
+    bm25_k1: float = Field(default=1.5, ge=0, le=10)
+    bm25_b: float = Field(default=0.75, ge=0, le=1)
+
     # rewriting
     catalog: Path | None = None
     """The catalog for collections without one of their own (`HOME/COLLECTION/catalog.toml`)."""
@@ -43,6 +48,9 @@ class Settings(BaseModel):
     """How long a search waits for the rewriters before it goes on without them."""
     min_confidence: float = Field(default=0.45, ge=0, le=1)
     """Less confident rewrites are not used."""
+    rewrite_share_base: float = Field(default=0.2, ge=0, le=0.95)
+    rewrite_share_slope: float = Field(default=0.6, ge=0, le=0.95)
+    """A rewrite's lists weigh base + slope x confidence beside the original's, at most .95."""
     timezone: str = "UTC"
     """Whose clock is used for queries without `now`."""
 
