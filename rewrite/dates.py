@@ -119,9 +119,21 @@ class DateMention:
 
 
 def add_months(day: date, months: int) -> date:
-    """Return the first of the month `months` after `day`'s month, or `day` itself moved if it is a first."""
+    """Return the first day of the month that is `months` after `day`'s."""
     index = day.year * 12 + day.month - 1 + months
     return date(index // 12, index % 12 + 1, 1)
+
+
+SAME_PERIOD = re.compile(r"[去上]年同期|(?:the )?same (?:period|month|time) last year")
+"""Expressions for a period a year before another that the conversation may have named."""
+
+
+def a_year_earlier(period: Period) -> Period | None:
+    """Return the same months of the year before; None for days and weeks, which move between years."""
+    if period.first.day != 1 or period.end.day != 1:
+        return None
+    year = None if period.fiscal_year is None else period.fiscal_year - 1
+    return Period(add_months(period.first, -12), add_months(period.end, -12), period.grain, year, period.number)
 
 
 def _label_zh(period: Period) -> str:
@@ -462,8 +474,15 @@ _RULES: dict[Language, list[tuple[str, _Reader]]] = {
     ],
 }  # fmt: skip
 
+
+def _bounded(pattern: str) -> str:
+    """Bound every run of white space: two unbounded ones in a row take quadratic time."""
+    return pattern.replace(r"\s*", r"\s{0,3}").replace(r"\s+", r"\s{1,3}")
+
+
 _COMPILED = {
-    language: [(re.compile(pattern), reader) for pattern, reader in rules] for language, rules in _RULES.items()
+    language: [(re.compile(_bounded(pattern)), reader) for pattern, reader in rules]
+    for language, rules in _RULES.items()
 }
 _NAMES_ITS_YEAR = re.compile(r"(?:19|20)\d{2}|(?:一九|二[零〇])[零〇一二三四五六七八九]{2}|fy\s?\d{2}")
 

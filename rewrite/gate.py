@@ -14,11 +14,11 @@ class Gate:
     `min_confidence` is the least confidence that a rewrite needs to be searched with.
     """
 
-    min_confidence: float = 0.45
+    min_confidence: float = 0.35
 
     def opens(self, query: Query, *, has_catalog: bool) -> bool:
         """Say whether any rewriter could find evidence: a history, a profile, a catalog or a clock."""
-        return bool(query.history or query.profile or has_catalog)
+        return bool(query.history or query.profile or query.now or has_catalog)
 
     def accepts(self, rewrite: Rewrite) -> bool:
         """Say whether a rewrite is sure enough; several interpretations always are, they share one weight."""

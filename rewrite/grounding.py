@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator
 
 from .catalog import Catalog
-from .language import fold
-from .query import Edit, Evidence, Query, Source, apply_edits
+from .language import bounded, fold
+from .query import Edit, Evidence, Query, Source
 
 QUOTED = re.compile(r"“[^”]*”|「[^」]*」|『[^』]*』|\"[^\"]*\"|《[^》]*》")
-_CODE = re.compile(r"(?=[A-Za-z0-9._/-]*\d)(?=[A-Za-z0-9._/-]*[A-Za-z])[A-Za-z0-9][A-Za-z0-9._/-]*[A-Za-z0-9]")
+_TOKEN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?")
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
 def ungrounded(query: Query, edits: tuple[Edit, ...]) -> Iterator[str]:
@@ -38,25 +39,47 @@ def _stands_where(evidence: Evidence, query: Query) -> bool:
 
 
 def locked_spans(text: str, catalog: Catalog | None = None) -> list[str]:
-    """Return what a rewrite must carry over letter by letter: quoted strings, codes, the catalog's patterns.
+    """Return what names something by itself: quoted strings, codes, what matches the catalog's patterns.
 
     >>> locked_spans('ERR-4012 beim "Save as" button')
     ['"Save as"', 'ERR-4012']
     """
-    return [match[0] for match in _locked(text, catalog)]
+    return [text[start:end] for start, end in _named(text, catalog)]
 
 
-def _locked(text: str, catalog: Catalog | None) -> Iterator[re.Match[str]]:
-    for pattern in (QUOTED, _CODE, *(catalog.locked if catalog else ())):
-        yield from pattern.finditer(text)
+def _named(text: str, catalog: Catalog | None) -> Iterator[tuple[int, int]]:
+    for pattern in (QUOTED, *(catalog.locked if catalog else ())):
+        yield from (match.span() for match in pattern.finditer(text))
+    for match in _TOKEN.finditer(text):
+        # A code holds a letter and a digit, "ERR-4012", "iPhone15".
+        if any(map(str.isdigit, match[0])) and any(map(str.isalpha, match[0])):
+            yield match.span()
 
 
 def lost(query: Query, edits: tuple[Edit, ...], catalog: Catalog | None = None) -> list[str]:
-    """Return the locked spans that `edits` would lose; a date's numbers may change with the date."""
-    rewritten = apply_edits(query.query, edits)
-    dates = [(edit.start, edit.end) for edit in edits if edit.evidence.source is Source.CLOCK]
+    """Return what must be carried over letter by letter and would not be: quoted strings, codes, numbers.
+
+    What the calendar or the catalog itself spells out differently (Q3, K8s) is meant to change.
+    """
+    text = query.query
+    named = list(_named(text, catalog))
+    numbers = [match.span() for match in _NUMBER.finditer(text)]
+    locked = named + [n for n in numbers if not any(start <= n[0] and n[1] <= end for start, end in named)]
+    changing = [edit for edit in edits if edit.evidence.source not in {Source.CLOCK, Source.CATALOG}]
     return [
-        match[0]
-        for match in _locked(query.query, catalog)
-        if match[0] not in rewritten and not any(start <= match.start() and match.end() <= end for start, end in dates)
+        text[start:end]
+        for start, end in locked
+        if any(
+            edit.start < end and start < edit.end and not _holds(edit.replacement, text[start:end]) for edit in changing
+        )
     ]
+
+
+def _holds(text: str, span: str) -> bool:
+    """Say whether `span` stands in `text`, not as a part of a longer word or number."""
+    start = text.find(span)
+    while start >= 0:
+        if bounded(text, start, start + len(span)):
+            return True
+        start = text.find(span, start + 1)
+    return False

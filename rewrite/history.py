@@ -63,13 +63,35 @@ _FOLLOW_UP = {
     Language.ZH: re.compile(r"^\s*(?:那么?|还有|另外|再)|呢\s*[?？]*\s*$"),
 }  # fmt: skip
 _OF_THE_TOPIC = re.compile(r"\babout (?:the|its|their|any)\b|^\W*\w+ (?:else|too)\W*$", re.IGNORECASE)
+_PLURAL = re.compile(r"they|them|these|those|他们|她们|它们", re.IGNORECASE)
+_MANY = re.compile(r"s(?:\s*\(.*\))?$|[\u4e00-\u9fff]$", re.IGNORECASE)
+_QUESTION = {
+    Language.EN: re.compile(
+        r"\?|^\W*(?:and |so |but )?(?:how|what|which|who|whom|whose|when|where|why|can|could|do|does|did|is|are|will|may|must)\b",
+        re.IGNORECASE,
+    ),
+    Language.ZH: re.compile(r"[?？吗呢么]|怎|咋|多|几|哪|谁|什么|为啥|如何|能不能|可不可以|是不是|有没有|[能行可]不$"),
+}
+_SMALL_TALK = re.compile(
+    r"\W*(?:(?:thanks?|thank you|thx|ok|okay|bye|goodbye|hi|hello|hey|yes|no|yep|nope|sure|great|good|fine|cool|nice|help|sorry|wow|please|"
+    r"got it|i see|never mind|really|so|much|very|a lot|"
+    r"谢谢|多谢|感谢|好的?|好吧|嗯+|哦+|行|可以|是的?|不是|对|不用了?|没事|再见|拜拜|你好|您好|在吗|知道了|明白了?|收到|帮助|辛苦了?|您|你|了|吧|啊|哈+)\W*)+",
+    re.IGNORECASE,
+)
+_COUNTED = {
+    Language.EN: re.compile(
+        r"\bthe (?:first|last|next|other) (?:two|three|four|few|ones)\b|\bthe (?:first|second|third|fourth|fifth|sixth|last|\d+(?:st|nd|rd|th)) one\b",
+        re.IGNORECASE,
+    ),
+    Language.ZH: re.compile(r"第[一二三四五六七八九十\d]+[个种款项条点]|[前后][两二三四五]个"),
+}
 _ZH_TOPIC_TAGS = ("n", "vn", "eng", "j", "l", "i", "x")
 _LONGEST_TOPIC = 4
 _OWN_ANTECEDENT = 3
 _LISTED = 0.8
 _POINTED = 0.65
 _FOLLOWED = 0.6
-_SILENT = 0.5
+_SILENT = 0.4
 """How sure an edit is: an ordinal names its item, a pronoun asks for a topic, a follow-up expects one, silence may need none."""
 
 
@@ -115,10 +137,14 @@ class HistoryRewriter:
                 _entity_topic(pointed.entity, evidence, language) if pointed.entity else _Topic(pointed.item, evidence)
             )
             return _make_edit(query.query, _Gap(pointed.start, pointed.end, _LISTED), topic)
+        if _COUNTED[language].search(query.query):
+            return None  # it points to what was listed, but not to one thing that was
         gap = self._gap(query, language)
         found = self._topic(query, language) if gap else None
         if gap is None or found is None or fold(found.text) in fold(query.query):
             return None
+        if _PLURAL.fullmatch(query.query[gap.start : gap.end]) and not _MANY.search(found.text):
+            return None  # "they" are not one thing
         return _make_edit(query.query, gap, found)
 
     # -------------------------------------------------------------------------------------- gaps
@@ -134,11 +160,15 @@ class HistoryRewriter:
             # Words before the pronoun are likelier what it stands for than a phrase of the history is.
             own = len(_content_words(text[: pointing[0]], language))
             return _Gap(*pointing, _POINTED) if in_catalog or own < _OWN_ANTECEDENT else None
+        if _SMALL_TALK.fullmatch(text):
+            return None
         if _FOLLOW_UP[language].search(text) and len(_content_words(text, language)) <= 5:
             # "What about the price?" asks for a part of the topic, "what about securities?" changes it.
             part = language is Language.ZH or _OF_THE_TOPIC.search(text)
             return _insertion(text, language, _FOLLOWED) if in_catalog or part else None
-        silent = in_catalog and len(text) <= (24 if language is Language.ZH else 60)
+        # A question with several words of its own is likelier about them than about what was said before.
+        short = len(_content_words(text, language)) <= _OWN_ANTECEDENT
+        silent = in_catalog and short and _QUESTION[language].search(text)
         return _insertion(text, language, _SILENT) if silent else None
 
     def _names_something(self, text: str) -> bool:

@@ -105,6 +105,8 @@ class LLMRewriter:
 
     def rewrite(self, query: Query) -> Rewrite:
         """Return the model's rewrite as far as it is grounded; whatever the model's client raises passes through."""
+        if not (query.history or query.profile):
+            return Rewrite.keep(query, self.name)  # nothing it could bring would have evidence
         proposal = self._model.invoke(_messages(query))
         text = " ".join(proposal.rewrite.split()) if isinstance(proposal, Proposal) else ""
         if not text or len(text) > len(query.query) + _MAX_GROWTH or language_of(text) is not language_of(query.query):

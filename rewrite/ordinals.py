@@ -31,6 +31,7 @@ _ORDINAL = {
         r"|最后一(?:个|种|款|项|条|点)|(?P<m>前者|后者))"
     ),
 }
+_SAYS_ITSELF = re.compile(r"\s+(?:to|of|in|for|that|which|from|on|at|when)\s+\w", re.IGNORECASE)
 _NUMBERED = re.compile(
     r"(?:^|(?<=[\s。；;：:，,]))(?:\(?\d{1,2}[.)、）]|[①②③④⑤⑥⑦⑧⑨]|[-*•]|[一二三四五六]是|其[一二三四五六]是?)\s*",
     re.MULTILINE,
@@ -54,6 +55,12 @@ class Pointed:
     entity: Entity | None = None
 
 
+def find_ordinal(text: str, language: Language) -> re.Match[str] | None:
+    """Find an ordinal that stands for a thing; "the first step to file taxes" says itself what it means."""
+    match = _ORDINAL[language].search(text)
+    return None if match and _SAYS_ITSELF.match(text, match.end()) else match
+
+
 def resolve_ordinal(
     text: str, language: Language, turns: Sequence[tuple[int, Turn]], catalog: Catalog
 ) -> Pointed | None:
@@ -66,7 +73,7 @@ def resolve_ordinal(
     >>> resolve_ordinal("what about the second one?", Language.EN, [(0, said)], Catalog("")).item
     'Enterprise'
     """
-    match = _ORDINAL[language].search(text)
+    match = find_ordinal(text, language)
     if match is None:
         return None
     number = _number(match)

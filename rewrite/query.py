@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -106,6 +107,12 @@ class Query:
         recent = list(enumerate(self.history[first:], first))[::-1]
         return [(i, replace(turn, text=turn.text[:READ_TURN_CHARS])) for i, turn in recent]
 
+    @property
+    def truncated(self) -> bool:
+        """Say whether rewriters read less than the whole history."""
+        first = max(0, len(self.history) - READ_TURNS)
+        return first > 0 or any(len(turn.text) > READ_TURN_CHARS for turn in self.history)
+
     def profile_values(self, key: str) -> tuple[str, ...]:
         """Return the profile's values under `key`, none if it has no such key."""
         value = self.profile.get(key, ())
@@ -201,7 +208,10 @@ def apply_edits(original: str, edits: tuple[Edit, ...]) -> str:
     return "".join(parts) + original[position:]
 
 
+_NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
+
+
 def _check_text(name: str, text: str) -> None:
     """Refuse what cannot be stored or sent: lone surrogates and NUL."""
-    if "\x00" in text or any("\ud800" <= char <= "\udfff" for char in text):
+    if _NOT_TEXT.search(text):
         raise InputError(f"{name}: not valid Unicode text (a lone surrogate or NUL)")

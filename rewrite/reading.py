@@ -23,10 +23,18 @@ _FILLERS = {
     ),
 }
 _NOT_A_WORD = r"[\W_]"
+# Possessive: without it the ambiguous words ("what about", "what", "about") take exponential time to refuse a text.
 _FILLED = {
-    Language.ZH: re.compile(rf"(?:{_FILLERS[Language.ZH]}|{_NOT_A_WORD})*"),
-    Language.EN: re.compile(rf"{_NOT_A_WORD}*(?:(?:{_FILLERS[Language.EN]})(?:{_NOT_A_WORD}+|$))*"),
+    Language.ZH: re.compile(rf"(?:{_FILLERS[Language.ZH]}|{_NOT_A_WORD})*+"),
+    Language.EN: re.compile(rf"{_NOT_A_WORD}*+(?:(?:{_FILLERS[Language.EN]})(?:{_NOT_A_WORD}++|$))*+"),
 }
+
+
+PRONOUN = {
+    Language.ZH: re.compile(r"它们?"),
+    Language.EN: re.compile(r"\b(?:it|they|them)\b"),
+}
+"""Words that may stand for what a question is about."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,9 @@ from .gate import Gate
 from .grounding import lost, ungrounded
 from .query import Decision, Query, Rewrite, apply_edits
 
+SURE = 0.7
+"""From this confidence on, asking a further rewriter is not worth its time."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -40,39 +43,42 @@ class Keep:
 
 
 class Chain:
-    """Run rewriters in order; the first whose rewrite is grounded and sure enough wins.
+    """Run rewriters in order, the cheap ones first; the surest grounded rewrite wins.
 
-    A rewriter that fails is skipped and named in `degraded`, so that a search never stops at it. Past
-    `budget_seconds` no further rewriter starts.
+    Once a rewrite is `SURE`, no further rewriter is asked. A rewriter that fails is skipped and named in
+    `degraded`, so that a search never stops at it. Past `budget_seconds` no further rewriter starts.
     """
-
-    name = "auto"
 
     def __init__(
         self,
         rewriters: Sequence[Rewriter],
         *,
+        name: str = "auto",
         catalog: Catalog | None = None,
         gate: Gate | None = None,
         budget_seconds: float = 2.0,
     ) -> None:
+        self.name = name
         self._rewriters = tuple(rewriters)
         self._catalog = catalog
         self._gate = gate or Gate()
         self._budget = budget_seconds
 
     def rewrite(self, query: Query) -> Rewrite:
-        """Return the first acceptable rewrite, or the query unchanged."""
+        """Return the surest acceptable rewrite, or the query unchanged."""
         begun = time.perf_counter()
-        result = self._first(query, begun) if self._opens(query) else Rewrite.keep(query)
-        return replace(result, seconds=time.perf_counter() - begun)
+        result = self._best(query, begun) if self._opens(query) else Rewrite.keep(query)
+        return replace(result, truncated=query.truncated, seconds=time.perf_counter() - begun)
 
     def _opens(self, query: Query) -> bool:
         return self._gate.opens(query, has_catalog=self._catalog is not None)
 
-    def _first(self, query: Query, begun: float) -> Rewrite:
+    def _best(self, query: Query, begun: float) -> Rewrite:
+        best: Rewrite | None = None
         degraded: str | None = None
         for rewriter in self._rewriters:
+            if best is not None and (best.alternatives or best.confidence >= SURE):
+                break
             if time.perf_counter() - begun > self._budget:
                 degraded = degraded or "rewrite_timeout"
                 break
@@ -83,9 +89,10 @@ class Chain:
                 _log.warning("rewriter %s failed: %s", rewriter.name, type(error).__name__)
                 degraded = degraded or f"{rewriter.name}_failed"
                 continue
-            if wanted:
-                return replace(result, degraded=degraded or result.degraded)
-        return replace(Rewrite.keep(query), degraded=degraded)
+            if wanted and (best is None or result.confidence > best.confidence):
+                best = result
+        best = best or Rewrite.keep(query)
+        return replace(best, degraded=degraded or best.degraded)
 
     def _acceptable(self, query: Query, result: Rewrite) -> bool:
         if not self._gate.accepts(result):

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from .catalog import Catalog, Entity, Intent, Place, Value, fiscal_month
-from .dates import Calendar, Period, named_period
+from .dates import SAME_PERIOD, Calendar, Period, a_year_earlier, named_period
 from .grounding import QUOTED
-from .language import Language, language_of
+from .language import Language, fold, language_of
 from .query import (
     Alternative,
     Decision,
@@ -26,7 +26,7 @@ from .query import (
     Source,
     apply_edits,
 )
-from .reading import Piece, TriggerMatch, find_trigger, is_filler, only_fillers, read_pieces
+from .reading import PRONOUN, Piece, TriggerMatch, find_trigger, is_filler, only_fillers, read_pieces
 from .senses import choose_sense, contains, sense_in
 
 _CONFIDENCE = {
@@ -93,7 +93,8 @@ class _Scene:
         self.turns = query.recent_turns()
         self._read: dict[str, list[Piece]] = {}
         self.quoted = [match.span() for match in QUOTED.finditer(self.text)]
-        self.pieces = [piece for piece in self.read(self.text) if not self.is_quoted(piece.start, piece.end)]
+        own = (piece for piece in self.read(self.text) if not self.is_quoted(piece.start, piece.end))
+        self.pieces = [self.year_earlier(piece) for piece in own]
 
     def read(self, text: str) -> list[Piece]:
         """Return the pieces of `text`, read only once however many slots look there."""
@@ -154,6 +155,21 @@ class _Scene:
         assert self.query.now is not None  # noqa: S101 # a period needs a calendar, a calendar a clock
         clock = f"{said} at {self.query.now.isoformat()}"
         return _Fill(period.label(self.language), Evidence(Source.CLOCK, "now", clock))
+
+    def pronoun_for(self, head: str, pieces: list[Piece]) -> list[Piece]:
+        """Return the pronoun that stands for the head, if the query has no other head and the history has one."""
+        if any(head in piece.slots for piece in pieces) or self.from_history(head) is None:
+            return []
+        found = PRONOUN[self.language].search(fold(self.text))
+        return [Piece(found.start(), found.end(), vague=head)] if found and not self.is_quoted(*found.span()) else []
+
+    def year_earlier(self, piece: Piece) -> Piece:
+        """Take 去年同期 from the period under discussion, if there is one, rather than from today's."""
+        if piece.period is None or not SAME_PERIOD.fullmatch(fold(self.text[piece.start : piece.end])):
+            return piece
+        told = (found.period for _, turn in self.turns for found in self.read(turn.text) if found.period)
+        earlier = next(filter(None, map(a_year_earlier, told)), None)
+        return replace(piece, period=earlier) if earlier else piece
 
     def value_for(self, slot: str, intent: Intent, calendar: Calendar | None) -> _Fill | None:
         """Find a value for a slot that the query leaves open: history, profile, default."""
@@ -276,6 +292,7 @@ class _Plan:
         if trigger and any(scene.is_quoted(*span) for span in trigger.spans):
             return None
         pieces = [p for p in scene.pieces if p.slots & slots and not (trigger and trigger.overlaps(p))]
+        pieces += scene.pronoun_for(intent.head, pieces)
         taken = [(p.start, p.end) for p in pieces] + list(trigger.spans if trigger else ())
         if not (trigger or pieces) or not only_fillers(scene.text, taken, scene.language):
             return None

@@ -8,6 +8,7 @@ from querywright.rewrite.catalog import Catalog
 from querywright.rewrite.history import HistoryRewriter
 from querywright.rewrite.language import fold
 from querywright.rewrite.query import Decision, Query, Role, Source, Turn, apply_edits
+from querywright.service.pipeline import rewrite_share
 
 TOWER = ("tell me about the Eiffel Tower", "The Eiffel Tower is in Paris.")
 TURM = ("介绍一下埃菲尔铁塔", "埃菲尔铁塔在巴黎。")
@@ -188,3 +189,28 @@ def test_with_a_catalog_its_names_may_be_written(catalog: Catalog, query: Query)
     for edit in made.edits:
         written = edit.replacement.strip().removesuffix("'s")
         assert written in names or any(fold(written) in fold(turn.text) for turn in query.history)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "thanks!", "ok", "help", "hello", "谢谢", "好的", "嗯嗯", "我要投诉", "提交工单", "what about the first two?", "第五个",
+        "what about the third one?", "the 5th one", "What is the first step to file taxes in France?",
+    ],
+)  # fmt: skip
+def test_small_talk_and_what_points_nowhere_is_kept(catalog: Catalog, text: str) -> None:
+    said = (
+        Turn(Role.USER, "客户画像是什么? what are customer profiles?"),
+        Turn(Role.ASSISTANT, "There are two parts: tags and a timeline."),
+    )
+    assert HistoryRewriter(catalog).rewrite(Query(text, said)).decision is Decision.KEEP
+
+
+def test_a_guess_at_a_silent_topic_weighs_less_than_the_original(catalog: Catalog) -> None:
+    found = HistoryRewriter(catalog).rewrite(Query("怎么请假", (Turn(Role.USER, "客户画像是什么"),)))
+    assert rewrite_share(found.confidence) < 0.5
+
+
+def test_they_are_not_one_thing(catalog: Catalog) -> None:
+    said = (Turn(Role.USER, "what is contract approval"),)
+    assert HistoryRewriter(catalog).rewrite(Query("can they bring a guest?", said)).decision is Decision.KEEP

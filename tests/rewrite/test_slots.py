@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import querywright
 from querywright.rewrite.catalog import Catalog
 from querywright.rewrite.grounding import QUOTED, lost, ungrounded
 from querywright.rewrite.history import HistoryRewriter
-from querywright.rewrite.query import Decision, Edit, Query, Rewrite, Role, Source, Turn, apply_edits
+from querywright.rewrite.query import MAX_QUERY_CHARS, Decision, Edit, Query, Rewrite, Role, Source, Turn, apply_edits
 from querywright.rewrite.slots import CatalogRewriter
 
 NOW = datetime(2024, 7, 15, 10, tzinfo=UTC)
@@ -362,3 +363,37 @@ def test_edits_carry_their_reason(rewriter: CatalogRewriter) -> None:
     assert edits["unit"].evidence.where == "dimensions.metric.sales.unit"
     assert edits["metric"].evidence.source is Source.DEFAULT
     assert edits["period"].evidence.text == "last_month at 2024-07-15T10:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    "text", ["what about " * 300 + "xyz", "show me revenue " + "what about " * 300 + "xyz", "查" * 3000 + "龘"]
+)
+def test_many_filler_words_take_no_time(rewriter: CatalogRewriter, text: str) -> None:
+    begun = time.perf_counter()
+    rewriter.rewrite(Query(text[:MAX_QUERY_CHARS], now=NOW))
+    assert time.perf_counter() - begun < 2
+
+
+@pytest.mark.parametrize("text", ["2024" + " " * 3900 + "x", "a" * 4000, "a-" * 2000, "1" * 4000])
+def test_long_runs_take_no_time(rewriter: CatalogRewriter, text: str) -> None:
+    query = Query(text, now=NOW)
+    begun = time.perf_counter()
+    rewriter.rewrite(query)
+    lost(query, ())
+    assert time.perf_counter() - begun < 2
+
+
+@pytest.mark.parametrize(
+    ("history", "text", "rewrite"),
+    [
+        ("2024年Q1华东销售额是多少", "去年同期呢", "2023 年 Q1华东区销售额(万元)"),
+        ("2024 年 4 月华东区毛利率", "去年同期呢", "2023 年 4 月华东区毛利率(%)"),
+        ("gross margin of East China in April 2024", "what was it in May?", "gross margin"),
+        ("what are customer profiles", "how do I use it?", "user guide for customer profiles"),
+        ("客户画像是什么", "它怎么用?", "客户画像功能的操作指南"),
+    ],
+)
+def test_what_the_conversation_is_about(rewriter: CatalogRewriter, history: str, text: str, rewrite: str) -> None:
+    found = rewriter.rewrite(Query(text, (Turn(Role.USER, history),), now=NOW)).rewrite
+    assert rewrite in found
+    assert " it " not in found
