@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from pydantic import TypeAdapter, ValidationError
+
 from .. import DatasetError, InputError
-from ..rewrite.query import Alternative, Decision, Query, Rewrite, Role
+from ..rewrite.query import Alternative, Decision, Edit, Query, Rewrite, Role
 from ..rewrite.rewriter import Rewriter
 from .dataset import Dataset, JudgedQuery
 from .rows import Row, json_rows
+from .runs import Run, read_run
+
+_EDITS = TypeAdapter(tuple[Edit, ...])
 
 BASELINE = "none"
 """The arm that every other one is compared with."""
@@ -45,12 +51,13 @@ class Arm:
     """One way to treat the queries: by the service's rewriter called `name`, or by `known` rewrites.
 
     `keep_original` fuses the original's ranked lists with the rewrite's; otherwise the rewrite is
-    searched in place of the query.
+    searched in place of the query. With a `run` nothing is searched: its documents are what was found.
     """
 
     name: str
     keep_original: bool = True
     known: KnownRewrites | None = None
+    run: Run | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,11 @@ def gold(dataset: Dataset) -> Rewrites:
 def concat(dataset: Dataset) -> Rewrites:
     """Return the user turns and the query joined by blanks: the naive habit."""
     return {judged.id: _rewritten(judged.query, joined(judged.query), "concat") for judged in dataset.queries}
+
+
+def unchanged(rewrite: Rewrite) -> bool:
+    """Say whether a rewrite is searched just as the query would be."""
+    return rewrite.rewrite == rewrite.original and not rewrite.alternatives
 
 
 def joined(query: Query) -> str:
@@ -126,6 +138,11 @@ class Replay:
         return None
 
 
+def of_run(dataset: Dataset, run: Run) -> Rewrites:
+    """Return the queries of `dataset` that `run` ranks documents for, as they are."""
+    return {judged.id: Rewrite.keep(judged.query, "run") for judged in dataset.queries if judged.id in run}
+
+
 def _parse(name: str, service: Knows) -> Arm:
     if name == "gold":
         return Arm(name, keep_original=False, known=gold)
@@ -138,12 +155,17 @@ def _parse(name: str, service: Knows) -> Arm:
         if not file:
             raise InputError("arm 'replay:': expected replay:FILE, the path of a file of Rewrite rows")
         return Arm(name, known=Replay.read(Path(file)))
+    if kind == "run" and colon:
+        if not file:
+            raise InputError("arm 'run:': expected run:FILE, the path of a run as TREC has them")
+        ranked = read_run(Path(file))
+        return Arm(name, known=partial(of_run, run=ranked), run=ranked)
     if not name:
         raise InputError("arms: expected names parted by commas, got an empty one")
     try:
         service.rewriter(name)
     except InputError as error:
-        raise InputError(f"arm {name[:80]!r}: {error}; or gold, gold+orig, concat, replay:FILE") from error
+        raise InputError(f"arm {name[:80]!r}: {error}; or gold, gold+orig, concat, replay:FILE, run:FILE") from error
     return Arm(name)
 
 
@@ -160,6 +182,7 @@ def _read_rewrite(row: Row) -> Rewrite:
         rewrite=text,
         decision=_decision(row),
         confidence=_number(row, "confidence", UNSAID, largest=1.0),
+        edits=_edits(row),
         alternatives=_alternatives(row),
         rewriter=row.optional_string("rewriter") or "replay",
         degraded=row.optional_string("degraded"),
@@ -184,6 +207,15 @@ def _number(row: Row, field: str, default: float, largest: float = float("inf"))
         ceiling = "" if largest == float("inf") else f" and at most {largest:g}"
         raise row.error(field, f"expected a number of at least 0{ceiling}, got {value!r:.40}")
     return float(value)
+
+
+def _edits(row: Row) -> tuple[Edit, ...]:
+    try:
+        return _EDITS.validate_python(row.data.get("edits") or ())
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, ("edits", *first["loc"])))
+        raise row.error(field, f"expected the edits of a rewrite: {first['msg']}") from error
 
 
 def _alternatives(row: Row) -> tuple[Alternative, ...]:

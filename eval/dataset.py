@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from .. import DatasetError, InputError
-from ..retrieval.passage import check_doc_id
 from ..rewrite.query import Query, Role, Turn
-from .rows import Row, find_file, json_rows, kind, text_lines
-
-Qrels = Mapping[str, Mapping[str, int]]
-"""Query id → document id → judgment."""
+from .corpus import Corpus
+from .qrels import Qrels, beir_rows, gather
+from .rows import Row, find_file, json_rows, kind, refuse_twice
 
 Label = str | int | float | bool | tuple[str, ...]
 """A key of a query row that the evaluation itself does not need: a language, a kind of problem."""
-
-QRELS_HEADER = ("query-id", "corpus-id", "score")
 
 _OWN_KEYS = frozenset({"_id", "text", "history", "profile", "now", "rewrite"})
 _ROLES = {str(role): role for role in Role}
@@ -40,10 +36,10 @@ class JudgedQuery:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A corpus on disk, the queries with at least one judgment > 0, and their judgments.
+    """A corpus, the queries with at least one judgment > 0, and their judgments.
 
-    `skipped` counts the other queries, `documents` the rows of the corpus; `corpus_digest` is the
-    sha256 of the corpus file, which names the same encodings on every run.
+    `skipped` counts the other queries; `folder` is where the data set lies. See `specs.load_dataset` for data sets
+    in other layouts than BEIR's.
     """
 
     name: str
@@ -51,8 +47,17 @@ class Dataset:
     queries: tuple[JudgedQuery, ...]
     skipped: int
     qrels: Qrels
-    documents: int
-    corpus_digest: str
+    corpus: Corpus
+
+    @property
+    def documents(self) -> int:
+        """Say how many documents the corpus has."""
+        return len(self.corpus.ids)
+
+    @property
+    def corpus_digest(self) -> str:
+        """Return the digest of the corpus, which names the same encodings on every run."""
+        return self.corpus.digest
 
     @classmethod
     def load(cls, folder: Path) -> Dataset:
@@ -66,24 +71,40 @@ class Dataset:
         corpus = find_file(folder, "corpus.jsonl")
         queries_file = find_file(folder, "queries.jsonl")
         qrels_file = find_file(folder, "qrels.tsv", "qrels/test.tsv")
-        queries, blank = _read_queries(queries_file)
-        doc_ids = _read_doc_ids(corpus)
-        qrels = _read_qrels(qrels_file, queries.keys() | blank.keys(), doc_ids)
+        queries = read_queries(queries_file)
+        documents = Corpus.of_rows(corpus, folder)
+        qrels = gather(qrels_file, beir_rows(qrels_file), queries.ids, documents.ids)
+        return cls.judged(folder.name, folder, queries, qrels, documents, qrels_file)
+
+    @classmethod
+    def judged(
+        cls, name: str, folder: Path, queries: Queries, qrels: Qrels, corpus: Corpus, qrels_file: Path
+    ) -> Dataset:
+        """Return the data set of the queries that `qrels`, read from `qrels_file`, find a document for.
+
+        Raises DatasetError when there is none, or when one of them is blank.
+        """
         judged = {query_id: grades for query_id, grades in qrels.items() if max(grades.values()) > 0}
         if not judged:
             raise DatasetError(f"{qrels_file}:1: score: expected at least one judgment > 0, but there is none")
-        for query_id, row in blank.items():
+        for query_id, row in queries.blank.items():
             if query_id in judged:
                 row.string("text")  # raises: a judged query must have a text
-        return cls(
-            name=folder.name,
-            folder=folder,
-            queries=tuple(queries[query_id] for query_id in queries if query_id in judged),
-            skipped=len(queries) + len(blank) - len(judged),
-            qrels=judged,
-            documents=len(doc_ids),
-            corpus_digest=_digest(corpus),
-        )
+        found = tuple(query for query_id, query in queries.typed.items() if query_id in judged)
+        return cls(name, folder, found, len(queries.ids) - len(judged), judged, corpus)
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """Queries by their ids; `blank` are the rows without a text, which only matter where they are judged."""
+
+    typed: Mapping[str, JudgedQuery]
+    blank: Mapping[str, Row] = field(default_factory=dict)
+
+    @property
+    def ids(self) -> AbstractSet[str]:
+        """Return the ids of all of them."""
+        return self.typed.keys() | self.blank.keys()
 
 
 def conversation_of(query: Query) -> str:
@@ -100,33 +121,34 @@ def conversation_of(query: Query) -> str:
     return hashlib.sha256(first.strip().encode()).hexdigest()[:16]
 
 
-def _read_queries(path: Path) -> tuple[dict[str, JudgedQuery], dict[str, Row]]:
-    """Return the queries, and apart from them the rows with a blank text, which only matter where judged."""
-    queries: dict[str, JudgedQuery] = {}
+def read_queries(path: Path) -> Queries:
+    """Read the queries of a data set in BEIR's layout."""
+    typed: dict[str, JudgedQuery] = {}
     blank: dict[str, Row] = {}
     lines: dict[str, int] = {}
     for row in json_rows(path):
         query_id = row.identifier("_id")
-        _refuse_twice(row, query_id, lines)
+        refuse_twice(row, query_id, lines)
         if row.text("text").strip():
-            queries[query_id] = _judged_query(row, query_id)
+            typed[query_id] = judged_query(row, query_id, "text", _OWN_KEYS)
         else:
             blank[query_id] = row
     if not lines:
         raise DatasetError(f"{path}:1: file: expected at least one query, but it is empty")
-    return queries, blank
+    return Queries(typed, blank)
 
 
-def _judged_query(row: Row, query_id: str) -> JudgedQuery:
+def judged_query(row: Row, query_id: str, text: str, own_keys: AbstractSet[str]) -> JudgedQuery:
+    """Return the query of `row`, whose text stands under the key `text`; keys beside `own_keys` are its labels."""
     try:
-        query = Query(row.string("text"), _history(row), _profile(row), _now(row), query_id)
+        query = Query(row.string(text), _history(row), _profile(row), _now(row), query_id)
     except DatasetError:
         raise
     except InputError as error:
-        # Query names its own field `query`; in the file it is called `text`.
-        raise DatasetError(f"{row.path}:{row.line}: {re.sub('^query:', 'text:', str(error))}") from error
+        # Query names its own field `query`; in the file it may be called otherwise.
+        raise DatasetError(f"{row.path}:{row.line}: {re.sub('^query:', f'{text}:', str(error))}") from error
     gold = row.optional_string("rewrite")
-    return JudgedQuery(query_id, query, gold, _labels(row), conversation_of(query))
+    return JudgedQuery(query_id, query, gold, _labels(row, own_keys), conversation_of(query))
 
 
 def _history(row: Row) -> tuple[Turn, ...]:
@@ -180,74 +202,13 @@ def _now(row: Row) -> datetime | None:
     return now
 
 
-def _labels(row: Row) -> dict[str, Label]:
+def _labels(row: Row, own_keys: AbstractSet[str]) -> dict[str, Label]:
     labels: dict[str, Label] = {}
     for key, value in row.data.items():
-        if key in _OWN_KEYS:
+        if key in own_keys:
             continue
         if isinstance(value, (str, int, float, bool)):
             labels[key] = value
         elif isinstance(value, list) and all(isinstance(item, str) for item in value):
             labels[key] = tuple(value)
     return labels
-
-
-def _read_doc_ids(path: Path) -> frozenset[str]:
-    lines: dict[str, int] = {}
-    for row in json_rows(path):
-        doc_id = row.identifier("_id")
-        try:
-            check_doc_id(doc_id)
-        except InputError as error:
-            raise row.error("_id", str(error)) from error
-        _refuse_twice(row, doc_id, lines)
-        row.text("text")
-        if row.data.get("title") is not None:
-            row.text("title")
-    if not lines:
-        raise DatasetError(f"{path}:1: file: expected at least one document, but it is empty")
-    return frozenset(lines)
-
-
-def _refuse_twice(row: Row, identifier: str, lines: dict[str, int]) -> None:
-    first = lines.setdefault(identifier, row.line)
-    if first != row.line:
-        raise row.error("_id", f"expected ids to differ, but line {first} has {identifier[:80]!r} already")
-
-
-def _read_qrels(path: Path, query_ids: AbstractSet[str], doc_ids: frozenset[str]) -> dict[str, dict[str, int]]:
-    qrels: dict[str, dict[str, int]] = {}
-    for line, query_id, doc_id, grade in _qrels_rows(path):
-        if query_id not in query_ids:
-            raise _qrels_error(path, line, "query-id", f"expected an id of the queries, got {query_id[:80]!r}")
-        if doc_id not in doc_ids:
-            raise _qrels_error(path, line, "corpus-id", f"expected an id of the corpus, got {doc_id[:80]!r}")
-        before = qrels.setdefault(query_id, {}).setdefault(doc_id, grade)
-        if before != grade:
-            raise _qrels_error(path, line, "score", f"expected {before}, the score that an earlier line gives")
-    return qrels
-
-
-def _qrels_rows(path: Path) -> Iterator[tuple[int, str, str, int]]:
-    lines = text_lines(path)
-    number, header = next(lines, (1, ""))
-    if tuple(name.strip().lower().replace("_", "-") for name in header.split("\t")) != QRELS_HEADER:
-        expected = "expected query-id, corpus-id and score with tabs between"
-        raise _qrels_error(path, number, "header", f"{expected}, got {header[:80]!r}")
-    for number, line in lines:
-        columns = line.split("\t")
-        if len(columns) != len(QRELS_HEADER):
-            raise _qrels_error(path, number, "columns", f"expected 3 with tabs between, got {len(columns)}")
-        query_id, doc_id, score = columns
-        if not re.fullmatch(r"[+-]?[0-9]{1,9}", score.strip()):
-            raise _qrels_error(path, number, "score", f"expected a whole number, got {score[:40]!r}")
-        yield number, query_id, doc_id, int(score)
-
-
-def _qrels_error(path: Path, line: int, field: str, expected: str) -> DatasetError:
-    return DatasetError(f"{path}:{line}: {field}: {expected}")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 import ir_measures
 
-from .dataset import Qrels
+from .. import InputError
+from .qrels import Qrels
 from .runs import Run
 
 MEASURES = ("nDCG@5", "nDCG@10", "R@5", "R@10", "R@100", "RR@10")
@@ -18,6 +19,31 @@ MAIN_MEASURE = "nDCG@5"
 
 Values = Mapping[str, Mapping[str, float]]
 """Measure → query id → value."""
+
+
+def all_measures(further: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the measures of every report and `further` ones, by ir_measures' names, each once.
+
+    Raises InputError for a name that ir_measures does not know, or that needs what is not installed.
+
+    >>> all_measures(["P@10", "P(rel=2)@5"])[-2:]
+    ('P@10', 'P(rel=2)@5')
+    """
+    names = dict.fromkeys(MEASURES)
+    for name in further:
+        names[_checked(name.strip())] = None
+    return tuple(names)
+
+
+def _checked(name: str) -> str:
+    """Return `name` as ir_measures writes it, once it has measured something."""
+    try:
+        measure = ir_measures.parse_measure(name)
+        ir_measures.evaluator([measure], {"q": {"d": 1}}).calc_aggregate({"q": {"d": 1.0}})
+    except Exception as error:  # whatever a provider raises: the name is of no use here
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise InputError(f"measure {name[:40]!r}: expected one that ir_measures can compute here: {reason}") from error
+    return str(measure)
 
 
 class Judge:

@@ -53,7 +53,7 @@ class Row:
         """Return `value` when it is a string of valid Unicode without NUL."""
         if not isinstance(value, str):
             raise self.error(field, f"expected a string, got {kind(value)}")
-        if "\x00" in value or any("\ud800" <= char <= "\udfff" for char in value if char > "\ud7ff"):
+        if "\x00" in value or not _encodes(value):
             raise self.error(field, "expected valid Unicode text, got a lone surrogate or NUL")
         return value
 
@@ -65,6 +65,13 @@ def json_rows(path: Path) -> Iterator[Row]:
     """
     for number, data in _dataset_errors(read_jsonl(path)):
         yield Row(path, number, data)
+
+
+def refuse_twice(row: Row, identifier: str, lines: dict[str, int]) -> None:
+    """Note in `lines` that `identifier` stands in `row`; raise DatasetError where an earlier one has it."""
+    first = lines.setdefault(identifier, row.line)
+    if first != row.line:
+        raise row.error("_id", f"expected ids to differ, but line {first} has {identifier[:80]!r} already")
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -87,6 +94,15 @@ def find_file(folder: Path, *names: str) -> Path:
             if path.is_file():
                 return path
     raise DatasetError(f"{folder}: {names[0]}: expected {' or '.join(names)} (plain or .gz), but there is none")
+
+
+def _encodes(text: str) -> bool:
+    """Say whether `text` is valid Unicode: lone surrogates cannot be encoded."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def kind(value: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -34,12 +35,16 @@ def decreasing(scores: Iterable[float]) -> list[float]:
     precision: scores that already differ there leave nothing to break. The order given is kept, whatever
     the scores say.
     """
+    wide = np.nan_to_num(np.fromiter(scores, dtype=np.float64), nan=-np.inf)
+    single = np.clip(wide, -_LARGEST, _LARGEST).astype(np.float32)
+    # Denormal numbers are read as 0 by code that flushes them, so none are used.
+    single[np.abs(single) < _SMALLEST_STEP] = 0
+    if not (single[1:] >= single[:-1]).any():
+        return [float(score) for score in single]
     fallen: list[float] = []
     above = np.float32(np.inf)
-    for score in np.nan_to_num(np.asarray(list(scores), dtype=np.float64), nan=-np.inf):
-        here = np.float32(np.clip(score, -_LARGEST, _LARGEST))
-        # Denormal numbers are read as 0 by code that flushes them, so none are used.
-        here = here if abs(here) >= _SMALLEST_STEP else np.float32(0)
+    for score in single:
+        here = score
         if here >= above:
             here = min(np.nextafter(above, -np.float32(np.inf)), above - _SMALLEST_STEP)
             here = here if abs(here) >= _SMALLEST_STEP else np.float32(0)
@@ -73,11 +78,17 @@ def file_name(text: str) -> str:
     return name
 
 
+def safe_name(text: str) -> str:
+    """Return the beginning of `text`, readable and fit for any file system; different texts may become one."""
+    return re.sub(r"[^a-z0-9+]+", "-", text.lower()).strip("-")[:40] or "x"
+
+
 def run_path(out: Path, dataset: str, arm: str, leg: str) -> Path:
     """Return where the run of one arm and leg on one data set lies."""
     return out / "runs" / file_name(dataset) / file_name(f"{arm}.{leg}.trec")
 
 
+@lru_cache(maxsize=1 << 17)
 def encode_id(identifier: str) -> str:
     """Return `identifier` with its white space percent-encoded, since that parts the columns of a run."""
     return re.sub(r"\s", lambda space: quote(space.group()), identifier)
@@ -93,8 +104,9 @@ def write_run(path: Path, run: Run, tag: str) -> None:
     """Write `run` in TREC's format, whole or not at all."""
     tag = file_name(tag)
     lines = [
-        f"{encode_id(query_id)} Q0 {encode_id(doc_id)} {rank} {score:.9g} {tag}\n"
+        f"{encoded} Q0 {encode_id(doc_id)} {rank} {score:.9g} {tag}\n"
         for query_id, documents in run.items()
+        for encoded in [encode_id(query_id)]
         for rank, (doc_id, score) in enumerate(documents.items(), 1)
     ]
     write_whole(path, "".join(lines).encode())

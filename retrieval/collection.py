@@ -39,7 +39,7 @@ _DROPPED = ".dropped-"
 
 def check_name(name: str) -> str:
     """Return `name`; raises InputError unless it is 1 to 64 of a-z, 0-9, `_` and `-`."""
-    if not re.fullmatch(r"[a-z0-9_-]{1,64}", name):
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9_-]{1,64}", name):
         raise InputError("collection: expected a name of 1 to 64 characters of a-z, 0-9, _ and -")
     return name
 
@@ -245,15 +245,35 @@ class Collections:
         self._bm25 = bm25
         self._encoder: list[Encoder | None] = []
         self._open: dict[str, Collection] = {}
+        self._files: dict[str, tuple[int, int] | None] = {}  # which file each open collection holds
         self._lock = threading.RLock()
 
     def open(self, name: str) -> Collection:
         """Return the collection called `name`; raises NotFoundError if there is none."""
         with self._lock:
+            self._forget_replaced(name)
             if not self._exists(name):
-                self._forget(name)
                 raise NotFoundError(f"collection {name!r}: there is none of that name")
             return self._opened(name)
+
+    def count(self, name: str) -> int:
+        """Return how many documents the collection called `name` holds; no encoder is needed for that."""
+        with self._lock:
+            self._forget_replaced(name)
+            if name in self._open:
+                return self._open[name].count()
+            if not self._exists(name):
+                raise NotFoundError(f"collection {name!r}: there is none of that name")
+        try:
+            store = Store(self._home / name / _FILE)
+        except StorageError:
+            if self._exists(name):
+                raise
+            raise NotFoundError(f"collection {name!r}: there is none of that name") from None
+        try:
+            return store.count()
+        finally:
+            store.close()
 
     def create(self, name: str) -> Collection:
         """Make an empty collection; raises ConflictError if there is one, or another folder, of that name."""
@@ -301,10 +321,26 @@ class Collections:
         if name not in self._open:
             if not self._encoder:
                 self._encoder.append(self._encoder_factory())
+            before = self._file(name)  # were it replaced while it is opened, the next call would see that
             self._open[name] = Collection(self._home / name, self._encoder[0], self._bm25)
+            self._files[name] = before or self._file(name)
         return self._open[name]
 
+    def _file(self, name: str) -> tuple[int, int] | None:
+        """Say which file the collection called `name` is now; None if there is none."""
+        try:
+            found = (self._home / check_name(name) / _FILE).stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _forget_replaced(self, name: str) -> None:
+        """Close a collection that another process dropped, and perhaps made anew: writes to it would be lost."""
+        if self._file(name) != self._files.get(name):
+            self._forget(name)
+
     def _forget(self, name: str) -> None:
+        self._files.pop(name, None)
         collection = self._open.pop(name, None)
         if collection is not None:
             collection.close()

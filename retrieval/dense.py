@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -180,13 +180,19 @@ def _read_model(name: str, source: str) -> Any:  # noqa: ANN401
 
 def _read_quietly(name: str, source: str) -> Any:  # noqa: ANN401
     library = import_module("sentence_transformers")
+    # Else weights that are no safetensors would be unpickled, by torch.load; the option is for the transformer,
+    # the layers after it are looked at here.
+    for pickled in Path(source).rglob("pytorch_model.bin") if Path(source).is_dir() else ():
+        if not pickled.with_name("model.safetensors").is_file():
+            raise StorageError(f"encoder {name!r}: {pickled}: only weights in model.safetensors are read")
+    safely = partial(library.SentenceTransformer, model_kwargs={"use_safetensors": True})
     try:
-        return library.SentenceTransformer(source, local_files_only=True)
+        return safely(source, local_files_only=True)
     except (OSError, ValueError) as error:
         if Path(source).is_dir():
             raise StorageError(f"encoder {name!r}: the folder holds no readable model: {error}") from error
     try:
-        return library.SentenceTransformer(source)
+        return safely(source)
     except (OSError, ValueError) as error:
         raise InputError(
             f"encoder {name!r}: neither a model's folder nor a model that the hub can give now: {error}"

@@ -18,14 +18,17 @@ MAX_ID_CHARS = 512
 PASSAGE_CHARS = 1_200
 """Sources that are split (Markdown, plain text) aim at passages of at most this many characters."""
 
+_MOST_INT = 2**63
+_NO_UNICODE = re.compile("[\x00\ud800-\udfff]")
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
     """What the caller stores: an id, a text, perhaps a title and metadata.
 
     Raises InputError for an id that is empty, over `MAX_ID_CHARS`, or holds tabs or line ends, and for
-    text that is not valid Unicode, or metadata that is no `Value`. A document without any text is stored
-    but never found.
+    text that is no string or not valid Unicode, or metadata that is no `Value`. A document whose title and
+    text are blank is stored but never found.
     """
 
     doc_id: str
@@ -152,10 +155,14 @@ def _check_value(key: object, value: object) -> None:
         raise InputError("metadata: expected strings, numbers, true, false or tuples of strings, under string keys")
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError("metadata: expected a finite number, got an infinite one or NaN")
+    if isinstance(value, int) and not -_MOST_INT <= value < _MOST_INT:
+        raise InputError("metadata: expected a whole number of at most 64 bits")
     for text in (str(key), *texts):
         _check_unicode("metadata", text)
 
 
-def _check_unicode(name: str, text: str) -> None:
-    if "\x00" in text or any("\ud800" <= char <= "\udfff" for char in text):
+def _check_unicode(name: str, text: object) -> None:
+    if not isinstance(text, str):
+        raise InputError(f"{name}: expected a string")
+    if _NO_UNICODE.search(text):
         raise InputError(f"{name}: not valid Unicode text (a lone surrogate or NUL)")

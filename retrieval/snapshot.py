@@ -153,12 +153,18 @@ class _Lazy(Generic[_Made]):
 
 
 def check_legs(legs: Sequence[Leg | str]) -> tuple[Leg, ...]:
-    """Return `legs` as they are meant; raises InputError for none or for a word that names no leg."""
-    known = [leg.value for leg in Leg]
-    unknown = [leg for leg in legs if leg not in known]
-    if isinstance(legs, str) or unknown or not legs:
-        raise InputError(f"legs: expected a list of one or both of {', '.join(known)}")
-    return tuple(Leg(leg) for leg in legs)
+    """Return `legs`, a list or one word, as they are meant and each once; raises InputError for anything else."""
+    if isinstance(legs, str):
+        legs = list(Leg) if legs == "hybrid" else [legs]
+    if not isinstance(legs, Sequence) or not legs or any(leg not in list(Leg) for leg in legs):
+        raise InputError("legs: expected lexical, dense or hybrid, or a list of one or both of lexical, dense")
+    return tuple(dict.fromkeys(map(Leg, legs)))
+
+
+def check_filter(wanted: Filter | None) -> None:
+    """Raise InputError for a filter that wants what no metadata can hold."""
+    for key, values in (wanted or {}).items():
+        _wanted_texts(key, values)
 
 
 def _dense_index(rows: Sequence[Row]) -> DenseIndex | None:

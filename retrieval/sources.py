@@ -19,28 +19,33 @@ from .. import InputError
 from .passage import Document, Value
 
 _TEXT_SUFFIXES = (".md", ".markdown", ".txt")
+_ROW_SUFFIXES = (".jsonl", ".jsonl.gz")
 _ID_FIELDS = ("_id", "doc_id", "id")
 _HEADING = re.compile(r"^#{1,6}[ \t]+(.*?)[ \t#]*$", re.MULTILINE)
+_FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+_PAIR = re.compile(r"(\w[\w.-]*):(?:[ \t]+(.*))?")
 
 
 def read_source(path: Path) -> Iterator[Document]:
     """Yield the documents of `path`, in a fixed order.
 
     `path` is a BEIR folder (it holds corpus.jsonl or corpus.jsonl.gz), a .jsonl or .jsonl.gz file, a
-    Markdown or plain-text file, or a folder of such files, whose relative paths become the doc_ids.
-    Raises InputError naming file, line and field for what cannot be read, and for an id that comes twice.
+    Markdown or plain-text file, perhaps with .gz, or a folder of such files, whose relative paths become the
+    doc_ids. Front matter of Markdown (`key: value` between lines `---` at the top) becomes title and metadata.
+    Raises InputError naming file, line and field for what cannot be read, for an id that comes twice, and for
+    a folder without corpus.jsonl that holds JSONL: such a file is to be named itself.
     """
     if path.is_dir():
         corpus = _corpus_file(path)
         return _read_folder(path) if corpus is None else _read_rows(corpus)
-    if path.name.endswith((".jsonl", ".jsonl.gz")):
+    if path.name.endswith(_ROW_SUFFIXES):
         return _read_rows(path)
-    if path.suffix.lower() in _TEXT_SUFFIXES:
+    if _is_text(path):
         return iter([_read_text(path, path.name)])
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     raise InputError(
-        f"{path}: expected a BEIR folder, .jsonl, .jsonl.gz, {', '.join(_TEXT_SUFFIXES)}, "
+        f"{path}: expected a BEIR folder, .jsonl, .jsonl.gz, {', '.join(_TEXT_SUFFIXES)} (or these with .gz), "
         "or a folder of Markdown or plain text"
     )
 
@@ -50,7 +55,7 @@ def keeps_whole(path: Path) -> bool:
 
     Hand it on: `collection.upsert(read_source(path), whole=keeps_whole(path))`.
     """
-    return path.name.endswith((".jsonl", ".jsonl.gz")) or (path.is_dir() and _corpus_file(path) is not None)
+    return path.name.endswith(_ROW_SUFFIXES) or (path.is_dir() and _corpus_file(path) is not None)
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -176,17 +181,50 @@ def _text_files(folder: Path) -> Iterator[Path]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
             path = Path(parent, name)
-            if name.startswith(".") or path.suffix.lower() not in _TEXT_SUFFIXES:
+            if name.startswith(".") or not (_is_text(path) or name.endswith(_ROW_SUFFIXES)):
                 continue
             if path.resolve().is_relative_to(inside) and path.is_file():
+                if not _is_text(path):
+                    raise InputError(f"{path}: rows inside a folder without corpus.jsonl: name the file itself")
                 yield path
 
 
+def _unpacked(path: Path) -> Path:
+    """Return the name that `path` has without .gz."""
+    return path.with_suffix("") if path.suffix.lower() == ".gz" else path
+
+
+def _is_text(path: Path) -> bool:
+    return _unpacked(path).suffix.lower() in _TEXT_SUFFIXES
+
+
 def _read_text(path: Path, doc_id: str) -> Document:
-    """Read one text file; its title is its first heading, else its name."""
+    """Read one text file; its title is that of its front matter, else its first heading, else its name."""
     text = "\n".join(line for _, line in read_lines(path))
-    heading = _HEADING.search(text) if path.suffix.lower() != ".txt" else None
+    name, heading = _unpacked(path), None
+    metadata: dict[str, str] = {}
+    if name.suffix.lower() != ".txt":
+        metadata, text = _front_matter(text)
+        heading = _HEADING.search(text)
+    title = metadata.pop("title", "") or (heading and heading[1].strip()) or name.stem
     try:
-        return Document(doc_id, text, (heading and heading[1].strip()) or path.stem)
+        return Document(doc_id, text, title, metadata)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def _front_matter(text: str) -> tuple[dict[str, str], str]:
+    """Cut front matter off; what is not flat `key: value` lines throughout is no front matter but text."""
+    block = _FRONT_MATTER.match(text)
+    lines = [line for line in block[1].splitlines() if line.strip() and not line.startswith("#")] if block else []
+    pairs = [_PAIR.fullmatch(line.rstrip()) for line in lines]
+    if block is None or not pairs or None in pairs:
+        return {}, text
+    values = {pair[1]: _unquoted(pair[2] or "") for pair in pairs if pair}
+    return {key: value for key, value in values.items() if value}, text[block.end() :].lstrip("\n")
+
+
+def _unquoted(value: str) -> str:
+    value = value.strip()
+    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+    return value[1:-1] if quoted else value

@@ -120,18 +120,13 @@ class _StrictRoute(APIRoute):
         return strict
 
 
-def create_app(querywright: Querywright, prepare: Callable[[], None] | None = None) -> FastAPI:
-    """Return the service over `querywright`, which it closes at shutdown.
-
-    `prepare` runs before the first request is taken: loading the encoder, building the demo.
-    """
+def create_app(querywright: Querywright) -> FastAPI:
+    """Return the service over `querywright`, which it closes at shutdown."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         # All work runs in this one bounded pool, never on the event loop.
         anyio.to_thread.current_default_thread_limiter().total_tokens = querywright.settings.threads
-        if prepare is not None:
-            await anyio.to_thread.run_sync(prepare)
         yield
         querywright.close()
 

@@ -7,9 +7,10 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import orjson
 import typer
@@ -18,11 +19,12 @@ from rich.console import Console
 from rich.table import Table
 
 from .. import InputError, QuerywrightError, StorageError, UnavailableError
+from ..eval.commands import register
 from ..retrieval.sources import read_jsonl
 from ..rewrite.catalog import Catalog
 from ..rewrite.query import Query, Rewrite
 from .answer import Answer
-from .local import Querywright, check_legs_text
+from .local import Querywright, check_legs_text, replacing
 from .schemas import QueryModel, TurnModel, to_json, validated
 
 app = typer.Typer(
@@ -48,7 +50,9 @@ def main() -> None:
     """Run the command line; errors become one line on standard error and an exit code."""
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)  # of a typer.Exit; commands return nothing
+        if code:
+            sys.exit(code)
     except typer.Exit as done:
         sys.exit(done.exit_code)
     except (UnavailableError, StorageError) as error:
@@ -96,26 +100,23 @@ def serve(
 
     listening = _bound(host, port)  # before the work of preparing, which would be in vain
     url = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
-    querywright = Querywright(home=home)
-
-    def prepare() -> None:
-        if demo:
-            documents = build(querywright)
-            _say(
-                as_json,
-                f"collection demo: {documents} documents",
-                {"collection": "demo", "documents": documents},
-            )
-            # The first query should not pay for loading the encoder.
-            querywright.search("ready?", collection="demo")
-
     # Uvicorn ends what it has begun, then raises the signal again: to be stopped is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    config = uvicorn.Config(create_app(querywright, prepare), log_level="warning", server_header=False)
-    try:
-        Server(config).run(sockets=[listening])
-    except KeyboardInterrupt:
-        sys.exit(0)
+    with Querywright(home=home) as querywright:
+        try:
+            if demo:
+                documents = build(querywright)
+                _say(
+                    as_json,
+                    f"collection demo: {documents} documents",
+                    {"collection": "demo", "documents": documents},
+                )
+                # The first query should not pay for loading the encoder.
+                querywright.search("ready?", collection="demo")
+            config = uvicorn.Config(create_app(querywright), log_level="warning", server_header=False)
+            Server(config).run(sockets=[listening])
+        except KeyboardInterrupt:
+            sys.exit(0)
 
 
 def _bound(host: str, port: int) -> socket.socket:
@@ -194,7 +195,9 @@ def search(
 @app.command()
 def rewrite(
     text: Annotated[str | None, typer.Argument(help="What was typed; or use --in.")] = None,
-    source: Annotated[Path | None, typer.Option("--in", help="JSONL: one query a line.")] = None,
+    source: Annotated[
+        Path | None, typer.Option("--in", help="JSONL: one query a line, as query or text, perhaps with id or _id.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="JSONL: one rewrite a line, in input order.")] = None,
     home: Home = None,
     history: History = None,
@@ -202,7 +205,9 @@ def rewrite(
     now: Now = None,
     catalog: CatalogFile = None,
     rewriter: RewriterName = "auto",
-    collection: Annotated[str | None, typer.Option(help="The collection whose catalog is used.")] = None,
+    collection: Annotated[
+        str | None, typer.Option(help="The collection whose catalog is used [the default one].")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Rewrite one query, or a file of them."""
@@ -222,37 +227,7 @@ def rewrite(
         _print_rewrite(result)
 
 
-@app.command()
-def evaluate(
-    datasets: Annotated[list[Path], typer.Argument(help="BEIR folders.")],
-    arms: Annotated[
-        str, typer.Option(help="none, auto, gold, gold+orig, concat, replay:FILE, rewriters.")
-    ] = "none,auto,gold",
-    legs: Annotated[str, typer.Option(help="lexical, dense, hybrid.")] = "lexical,dense,hybrid",
-    catalog: CatalogFile = None,
-    out: Annotated[Path, typer.Option(help="Where results.json and the runs go.")] = Path("querywright-eval"),
-    seed: Annotated[int, typer.Option(help="Seed of the randomisation test and the bootstrap.")] = 0,
-    home: Home = None,
-    as_json: AsJson = False,
-) -> None:
-    """Measure whether rewriting helped: arms × legs on data sets with judgments."""
-    from ..eval.evaluation import progress_bars, run  # the outermost ring, only when asked
-    from ..eval.report import markdown
-    from ..eval.report import to_json as report_json
-
-    with Querywright(home=home, catalog=catalog) as querywright, progress_bars() as progress:
-        report = run(
-            datasets,
-            arms.split(","),
-            legs.split(","),
-            querywright.pipeline,
-            querywright.collection_store,
-            out,
-            seed,
-            progress,
-            encoder=querywright.settings.encoder,
-        )
-    _write(report_json(report) if as_json else markdown(report).encode())
+register(app)  # evaluate, compare, tune, pool
 
 
 # ------------------------------------------------------------------------------- reading options
@@ -327,26 +302,42 @@ def _catalog(path: Path | None) -> Catalog | None:
 
 def _rewrite_file(querywright: Querywright, source: Path, out: Path, base: Query, options: dict[str, Any]) -> int:
     """Rewrite line by line, so that size does not matter; the file appears when all of it is written."""
-    partial = out.with_name(out.name + ".partial")
     count = 0
+    with ExitStack() as stack:
+        with _output_errors(out):
+            file = stack.enter_context(_output(out))
+        for query in _queries(source, base):
+            line = to_json(querywright.rewrite(query, **options)) + b"\n"
+            with _output_errors(out):
+                file.write(line)
+            count += 1
+        with _output_errors(out):
+            stack.close()
+    return count
+
+
+def _output(out: Path) -> AbstractContextManager[IO[bytes]]:
+    """Open what is to be written: a file that is replaced in the end; a pipe or a device as it is."""
+    if (out.exists() and not out.is_file()) or (out.is_symlink() and out.is_relative_to("/dev")):
+        return out.open("wb")
+    return replacing(out.resolve())
+
+
+@contextmanager
+def _output_errors(out: Path) -> Iterator[None]:
     try:
-        with partial.open("wb") as file:
-            for result in (querywright.rewrite(query, **options) for query in _queries(source, base)):
-                file.write(to_json(result) + b"\n")
-                count += 1
-        partial.replace(out)
+        yield
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise InputError(f"{out}: cannot be written: {error.strerror}") from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return count
 
 
 def _queries(source: Path, base: Query) -> Iterator[Query]:
     """Yield the queries of a file; what a row leaves out comes from the options."""
     for line, row in read_jsonl(source):
         try:
-            query = validated(TypeAdapter(QueryModel), row).to_query()
+            query = validated(TypeAdapter(QueryModel), _renamed(row)).to_query()
         except InputError as error:
             raise InputError(f"{source}:{line}: {error}") from error
         yield replace(
@@ -355,6 +346,12 @@ def _queries(source: Path, base: Query) -> Iterator[Query]:
             profile={**base.profile, **query.profile},
             now=query.now or base.now,
         )
+
+
+def _renamed(row: dict[str, Any]) -> dict[str, Any]:
+    """Give a row that has BEIR's names for them `query` and `id`."""
+    ours = {"query": row.get("text"), "id": row.get("_id")}
+    return {name: value for name, value in ours.items() if value is not None} | row
 
 
 # --------------------------------------------------------------------------------------- printing

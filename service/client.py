@@ -104,12 +104,12 @@ class Client:
         now: datetime | str | None = None,
         rewriter: str = "auto",
     ) -> Rewrite:
-        """Rewrite without searching, with the catalog of `collection` if one is named."""
+        """Rewrite without searching, with the catalog of `collection`, else of the default one if it is there."""
         body = query_row(query, history, profile, now) | {"collection": collection, "rewriter": rewriter}
         return REWRITE.validate_json(self._send("POST", "/v1/rewrite", body))
 
     def collections(self) -> list[Info]:
-        """Return every collection with the number of its documents, by name."""
+        """Return every collection with the number of its documents, by name; None where it cannot be read."""
         return INFOS.validate_json(self._send("GET", "/v1/collections"))
 
     def create_collection(self, name: str) -> Info:
@@ -207,12 +207,12 @@ class AsyncClient:
         now: datetime | str | None = None,
         rewriter: str = "auto",
     ) -> Rewrite:
-        """Rewrite without searching, with the catalog of `collection` if one is named."""
+        """Rewrite without searching, with the catalog of `collection`, else of the default one if it is there."""
         body = query_row(query, history, profile, now) | {"collection": collection, "rewriter": rewriter}
         return REWRITE.validate_json(await self._send("POST", "/v1/rewrite", body))
 
     async def collections(self) -> list[Info]:
-        """Return every collection with the number of its documents, by name."""
+        """Return every collection with the number of its documents, by name; None where it cannot be read."""
         return INFOS.validate_json(await self._send("GET", "/v1/collections"))
 
     async def create_collection(self, name: str) -> Info:
@@ -289,7 +289,7 @@ def search_row(
     collection: str | None, k: int, legs: Sequence[str], filter_: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Return the options of a search as JSON has them."""
-    return {"collection": collection, "k": k, "legs": list(legs), "filter": filter_}
+    return {"collection": collection, "k": k, "legs": legs if isinstance(legs, str) else list(legs), "filter": filter_}
 
 
 def collection_path(name: str) -> str:

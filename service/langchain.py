@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -23,7 +23,8 @@ class QuerywrightRetriever(BaseRetriever):
     """Retrieve with rewriting. Each document's metadata holds its score, its ids and the rewrite.
 
     `backend` is a Querywright, a Client or an AsyncClient; the last only for `ainvoke`. `history` takes
-    LangChain messages or {"role", "text"} rows; to set it for one call, use `with_history`.
+    LangChain messages or {"role", "text"} rows. `history`, `profile`, `now` and `filter` may also be given to
+    `invoke` and `ainvoke`, for that call alone.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -31,7 +32,7 @@ class QuerywrightRetriever(BaseRetriever):
     backend: Querywright | Client | AsyncClient
     collection: str | None = None
     k: int = 10
-    legs: Sequence[str] = ("lexical", "dense")
+    legs: str | Sequence[str] = ("lexical", "dense")
     filter: Mapping[str, Any] | None = None
     rewriter: str = "auto"
     history: Sequence[Any] = ()
@@ -42,42 +43,64 @@ class QuerywrightRetriever(BaseRetriever):
         """Return this retriever with another conversation; retrievers keep nothing between calls."""
         return self.model_copy(update={"history": history})
 
-    def _options(self) -> dict[str, Any]:
-        return {
-            "collection": self.collection,
-            "history": [turn_row(turn) for turn in self.history],
-            "profile": self.profile,
-            "now": self.now,
-            "k": self.k,
-            "legs": self.legs,
-            "filter": self.filter,
-            "rewriter": self.rewriter,
-        }
+    def _options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what to ask with, `given` for this call before what the retriever has."""
+        if unknown := sorted(given.keys() - _PER_CALL):
+            raise TypeError(f"{', '.join(unknown)}: a call takes {', '.join(sorted(_PER_CALL))} and nothing else")
+        names = ("collection", "history", "profile", "now", "k", "legs", "filter", "rewriter")
+        options = {name: getattr(self, name) for name in names} | dict(given)
+        return options | {"history": turn_rows(options["history"] or ())}
 
-    def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
+    def _get_relevant_documents(
+        self,
+        query: str,
+        *,
+        run_manager: CallbackManagerForRetrieverRun,
+        **given: Any,  # noqa: ANN401 # checked in _options
+    ) -> list[Document]:
         del run_manager
-        return to_documents(self._ask(query))
+        return to_documents(self._ask(query, given))
 
     async def _aget_relevant_documents(
-        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun
+        self,
+        query: str,
+        *,
+        run_manager: AsyncCallbackManagerForRetrieverRun,
+        **given: Any,  # noqa: ANN401 # checked in _options
     ) -> list[Document]:
         del run_manager
         if isinstance(self.backend, AsyncClient):
-            return to_documents(await self.backend.query(query, **self._options()))
-        return to_documents(await asyncio.to_thread(lambda: self._ask(query)))
+            return to_documents(await self.backend.query(query, **self._options(given)))
+        return to_documents(await asyncio.to_thread(self._ask, query, given))
 
-    def _ask(self, query: str) -> Answer:
+    def _ask(self, query: str, given: Mapping[str, Any]) -> Answer:
         if isinstance(self.backend, AsyncClient):
             raise TypeError("an AsyncClient only answers ainvoke; give the retriever a Client for invoke")
-        return self.backend.query(query, **self._options())
+        return self.backend.query(query, **self._options(given))
 
 
-def turn_row(turn: object) -> object:
-    """Return a LangChain message as a turn; anything else passes through."""
-    if not isinstance(turn, BaseMessage):
-        return turn
-    role = Role.ASSISTANT if turn.type in {"ai", "AIMessageChunk"} else Role.USER
-    return {"role": role.value, "text": turn.text if isinstance(turn.text, str) else str(turn.content)}
+_PER_CALL = frozenset({"history", "profile", "now", "filter"})
+
+_ROLES = {
+    "human": Role.USER,
+    "HumanMessageChunk": Role.USER,
+    "ai": Role.ASSISTANT,
+    "AIMessageChunk": Role.ASSISTANT,
+}
+
+
+def turn_rows(history: Iterable[object]) -> list[object]:
+    """Return the messages with text of user and assistant as turns, without those of others.
+
+    What is no LangChain message passes through.
+    """
+    rows: list[object] = []
+    for turn in history:
+        if not isinstance(turn, BaseMessage):
+            rows.append(turn)
+        elif turn.type in _ROLES and (text := str(turn.text)).strip():
+            rows.append({"role": _ROLES[turn.type].value, "text": text})
+    return rows
 
 
 def to_documents(answer: Answer) -> list[Document]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import logging
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 from zoneinfo import ZoneInfo
 
-from .. import InputError, StorageError
-from ..retrieval.collection import Collection, Collections, Filter, Leg
+from .. import InputError, NotFoundError, QuerywrightError, StorageError
+from ..retrieval.collection import Collection, Collections, Filter, Leg, check_legs
 from ..retrieval.dense import load_encoder
 from ..retrieval.lexical import BM25
 from ..retrieval.passage import Document
@@ -27,6 +29,8 @@ from .settings import Settings
 
 CATALOG_FILE = "catalog.toml"
 """A collection's own catalog, beside its documents."""
+
+_log = logging.getLogger(__name__)
 
 
 class Querywright:
@@ -120,18 +124,33 @@ class Querywright:
         rewriter: str = "auto",
         catalog: Catalog | None = None,
     ) -> Rewrite:
-        """Rewrite without searching, with the catalog of `collection` if one is named."""
+        """Rewrite without searching, with the catalog of `collection`, else of the default one if it is there."""
         asked = self._clocked(read_query(query, history, profile, now))
+        name = collection or self.settings.default_collection
         if collection is not None:
             self.collection_store.open(collection)
-            catalog = catalog or self._catalog(collection)
+        if catalog is None and (collection is not None or name in self.collection_store.names()):
+            catalog = self._catalog(name)
         return self._pipeline.rewrite(asked, rewriter=rewriter, catalog=catalog)
 
     # ------------------------------------------------------------------------------- collections
 
     def collections(self) -> list[Info]:
-        """Return every collection with the number of its documents, by name."""
-        return [Info(name, self.collection_store.open(name).count()) for name in self.collection_store.names()]
+        """Return every collection with the number of its documents, by name; None where it cannot be read."""
+        found = []
+        for name in self.collection_store.names():
+            with suppress(NotFoundError):  # dropped meanwhile
+                found.append(Info(name, self._count(name)))
+        return found
+
+    def _count(self, name: str) -> int | None:
+        try:
+            return self.collection_store.count(name)
+        except NotFoundError:
+            raise
+        except QuerywrightError as error:
+            _log.warning("collection %s: %s", name, error)
+            return None
 
     def create_collection(self, name: str) -> Info:
         """Make an empty collection. Raises ConflictError when there is one of that name."""
@@ -168,22 +187,32 @@ class Querywright:
         catalog: str | Path | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> int:
-        """Read files and folders into a collection, made if need be; return how many documents were read."""
+        """Read files and folders into a collection, made if need be; return how many documents were read.
+
+        The catalog is put in place last. Raises InputError for an id that two sources have; what was stored
+        before an error stays, a collection that was made and got nothing goes again.
+        """
         if catalog is not None:
             Catalog.load(Path(catalog))  # before anything is made
-        opened = self._opened_or_made(collection)
-        if catalog is not None:
-            _copy(Path(catalog), self.settings.home / collection / CATALOG_FILE)
-        total = 0
-        for source in map(Path, sources):
-            told = partial(_add_to, progress, total) if progress else None
-            total += opened.upsert(read_source(source), whole=keeps_whole(source), progress=told)
+        with self._opened_or_made(collection) as opened:
+            total = _index(opened, list(map(Path, sources)), progress)
+            if catalog is not None:
+                _copy(Path(catalog), self.settings.home / collection / CATALOG_FILE)
         return total
 
-    def _opened_or_made(self, name: str) -> Collection:
+    @contextmanager
+    def _opened_or_made(self, name: str) -> Iterator[Collection]:
         if name in self.collection_store.names():
-            return self.collection_store.open(name)
-        return self.collection_store.create(name)
+            yield self.collection_store.open(name)
+            return
+        made = self.collection_store.create(name)
+        try:
+            yield made
+        except BaseException:
+            with suppress(QuerywrightError):  # the error that came first is the one to tell
+                if not made.count():
+                    self.collection_store.drop(name)
+            raise
 
     def _catalog(self, collection: str) -> Catalog | None:
         path = self.settings.home / collection / CATALOG_FILE
@@ -205,6 +234,25 @@ def _encoder(name: str) -> Any:  # noqa: ANN401 # Encoder | None
     return None if name == "none" else load_encoder(name)
 
 
+def _index(collection: Collection, sources: Sequence[Path], progress: Callable[[int], None] | None) -> int:
+    seen: dict[str, Path] = {}
+    total = 0
+    for source in sources:
+        told = partial(_add_to, progress, total) if progress else None
+        documents = _once(read_source(source), source, seen)
+        total += collection.upsert(documents, whole=keeps_whole(source), progress=told)
+    return total
+
+
+def _once(documents: Iterable[Document], source: Path, seen: dict[str, Path]) -> Iterator[Document]:
+    """Pass documents on; raise InputError for one whose id another source has."""
+    for document in documents:
+        first = seen.setdefault(document.doc_id, source)
+        if first != source:
+            raise InputError(f"{source}: id {document.doc_id!r} comes from {first} already: give one of them another")
+        yield document
+
+
 def _add_to(progress: Callable[[int], None], base: int, done: int) -> None:
     progress(base + done)
 
@@ -212,7 +260,8 @@ def _add_to(progress: Callable[[int], None], base: int, done: int) -> None:
 def _copy(source: Path, target: Path) -> None:
     try:
         if source.resolve() != target.resolve():
-            shutil.copyfile(source, target)
+            with replacing(target) as file:
+                file.write(source.read_bytes())
     except OSError as error:
         raise StorageError(f"{target}: cannot be written: {error.strerror}") from error
 
@@ -220,8 +269,16 @@ def _copy(source: Path, target: Path) -> None:
 def check_legs_text(text: str) -> tuple[Leg, ...]:
     """Read legs as the command line has them: "lexical", "dense", "lexical,dense" or "hybrid"."""
     names = [name.strip() for name in text.split(",") if name.strip()]
-    if names == ["hybrid"]:
-        return BOTH_LEGS
-    if not names or any(name not in {leg.value for leg in Leg} for name in names):
-        raise InputError(f"legs: expected lexical, dense or hybrid, got {text[:40]!r}")
-    return tuple(Leg(name) for name in dict.fromkeys(names))
+    return check_legs(names[0] if len(names) == 1 else names)
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[IO[bytes]]:
+    """Give a file beside `target` to write; it takes the name `target` when all of it is written, else it goes."""
+    unfinished = target.with_name(f".{secrets.token_hex(8)}.partial")
+    try:
+        with unfinished.open("xb") as file:
+            yield file
+        unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -15,10 +15,10 @@ from functools import cached_property
 from types import TracebackType
 from typing import Self
 
-from .. import InputError, QuerywrightError, StorageError
+from .. import InputError, QuerywrightError
 from ..retrieval.collection import Collection, Filter, Leg, Snapshot, check_k, check_legs
 from ..retrieval.fusion import Ranking, convex
-from ..retrieval.snapshot import DEPTH
+from ..retrieval.snapshot import DEPTH, check_filter
 from ..rewrite.catalog import Catalog
 from ..rewrite.gate import Gate
 from ..rewrite.history import HistoryRewriter
@@ -162,6 +162,7 @@ class Pipeline:
         """
         check_k(k)
         wanted = check_legs(legs)
+        check_filter(filter)
         running = self._begin(query, rewriter, catalog)
         trace = _Trace()
         snapshot = collection.snapshot()
@@ -227,6 +228,7 @@ class _Search:
         with self.trace.stage(stage) as notes:
             found = self._rank([text for text, _ in texts])
             notes.append(f"{len(texts)} texts, {sum(map(len, found))} lists")
+            notes.append("read by " + ", ".join("+".join(by_leg) or "no leg" for by_leg in found))
         return [
             (ranking, weight * self._leg_share(leg, by_leg))
             for by_leg, (_, weight) in zip(found, texts, strict=True)
@@ -239,19 +241,19 @@ class _Search:
         return self.lexical_weight if leg is Leg.LEXICAL else 1 - self.lexical_weight
 
     def _rank(self, texts: Sequence[str]) -> list[dict[Leg, Ranking]]:
-        """Search by every leg; where the dense one fails, by the others, visibly."""
-        try:
-            return self.snapshot.rank(texts, self.legs, self.depth, self.filter)
-        except (InputError, StorageError):
-            raise
-        except Exception as error:
-            if Leg.DENSE not in self.legs:
-                raise
-            _log.warning("dense leg failed: %s: %s", type(error).__name__, error)
-            self.trace.degrade("dense_failed")
-        if self.legs == (Leg.DENSE,):
-            return [{} for _ in texts]
-        return self.snapshot.rank(texts, (Leg.LEXICAL,), self.depth, self.filter)
+        """Search by every leg; where the dense one fails, whatever the reason, the other's lists are kept."""
+        found: list[dict[Leg, Ranking]] = [{} for _ in texts]
+        if Leg.LEXICAL in self.legs:
+            found = self.snapshot.rank(texts, (Leg.LEXICAL,), self.depth, self.filter)
+        if Leg.DENSE in self.legs:
+            try:
+                dense = self.snapshot.rank(texts, (Leg.DENSE,), self.depth, self.filter)
+            except Exception as error:  # noqa: BLE001 # damaged weights, an unknown model, no memory
+                _log.warning("dense leg failed: %s: %s", type(error).__name__, error)
+                self.trace.degrade("dense_failed")
+            else:
+                found = [lists | more for lists, more in zip(found, dense, strict=True)]
+        return found
 
 
 def _timed(rewriter: Rewriter, query: Query) -> Rewrite:

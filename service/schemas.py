@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, WithJsonSchema
 
 from .. import InputError
 from ..retrieval.passage import Document, Hit
@@ -20,15 +20,27 @@ MAX_HISTORY = 20_000
 
 _Key = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 _Scalar = str | int | float | bool
+_LEG_NAMES = ["lexical", "dense"]
+_Legs = Annotated[
+    Any,  # check_legs has one message for whatever else comes
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "enum": [*_LEG_NAMES, "hybrid"]},
+                {"type": "array", "items": {"type": "string", "enum": _LEG_NAMES}, "minItems": 1},
+            ]
+        }
+    ),
+]
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """A collection's name and how many documents it holds."""
+    """A collection's name and how many documents it holds; None where its files cannot be read."""
 
     name: str
-    documents: int
+    documents: int | None
 
 
 class TurnModel(BaseModel):
@@ -68,7 +80,7 @@ class RewriteRequest(QueryModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     rewriter: str = "auto"
-    collection: str | None = Field(None, description="whose catalog is used")
+    collection: str | None = Field(None, description="whose catalog is used; the default collection's if absent")
 
 
 class SearchOptions(BaseModel):
@@ -78,7 +90,7 @@ class SearchOptions(BaseModel):
 
     collection: str | None = Field(None, description="the service's default collection if absent")
     k: int = Field(10, ge=1, le=1000)
-    legs: list[str] = Field(default=["lexical", "dense"], max_length=2)
+    legs: _Legs = ["lexical", "dense"]
     filter: dict[_Key, _Scalar | list[_Scalar]] | None = None
 
 

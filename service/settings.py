@@ -46,7 +46,7 @@ class Settings(BaseModel):
     """An OpenAI-compatible endpoint, for models served elsewhere than the provider's own address."""
     budget_ms: int = Field(default=2000, ge=1, le=60_000)
     """How long a search waits for the rewriters before it goes on without them."""
-    min_confidence: float = Field(default=0.45, ge=0, le=1)
+    min_confidence: float = Field(default=0.35, ge=0, le=1)
     """Less confident rewrites are not used."""
     rewrite_share_base: float = Field(default=0.2, ge=0, le=0.95)
     rewrite_share_slope: float = Field(default=0.6, ge=0, le=0.95)

@@ -29,7 +29,7 @@ def test_none_comes_first_and_each_arm_once() -> None:
     assert [arm.name for arm in arms if not arm.keep_original] == ["gold", "concat"]
 
 
-@pytest.mark.parametrize("name", ["nothing", "", "replay:", "Gold"])
+@pytest.mark.parametrize("name", ["nothing", "", "replay:", "run:", "Gold"])
 def test_unknown_arms_are_refused(name: str) -> None:
     with pytest.raises(InputError):
         parse_arms(["none", name], OnlyCatalog())
@@ -101,6 +101,8 @@ def test_replay_matches_by_id_and_original(tiny: Path, tmp_path: Path) -> None:
         ({"id": "two", "rewrite": "a", "seconds": -1}, "seconds"),
         ({"id": "two", "rewrite": "a", "alternatives": "b"}, "alternatives"),
         ({"id": "two", "rewrite": "a", "alternatives": [{"weight": 1}]}, "rewrite"),
+        ({"id": "two", "rewrite": "a", "edits": [{"slot": "x"}]}, r"edits\.0\.problem"),
+        ({"id": "two", "rewrite": "a", "edits": "none"}, "edits"),
         (["two", "a"], ""),
     ],
 )

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 import pytrec_eval
 
-from querywright.eval.measures import MEASURES, Judge, means, per_query
-from querywright.eval.runs import ranking
+import querywright
+from querywright.eval.dataset import Dataset
+from querywright.eval.evaluation import run
+from querywright.eval.measures import MEASURES, Judge, mean, means, per_query
+from querywright.eval.runs import ranking, read_run, run_path
+from querywright.retrieval.collection import Collections
+from querywright.service.pipeline import Pipeline
+from querywright.service.settings import Settings
 
 THEIRS = {
     "nDCG@5": "ndcg_cut_5",
@@ -57,6 +64,22 @@ def test_equals_pytrec_eval(seed: int) -> None:
     assert tuple(ours) == MEASURES
     for name in MEASURES:
         assert ours[name] == pytest.approx(theirs[name], abs=1e-9), name
+
+
+def test_equals_pytrec_eval_on_the_demo(tmp_path: Path) -> None:
+    folder = Path(querywright.__file__).parent / "data" / "demo"
+    settings = Settings(home=tmp_path, encoder="none", catalog=folder / "catalog.toml")
+    pipeline, collections = Pipeline(settings), Collections(tmp_path)
+    report = run([folder], ["auto", "gold"], ["lexical"], pipeline, collections, tmp_path / "out", encoder="none")
+    pipeline.close()
+    collections.close()
+    qrels = {query: dict(grades) for query, grades in Dataset.load(folder).qrels.items()}
+    for arm, legs in report["datasets"]["demo"]["arms"].items():
+        found = read_run(run_path(tmp_path / "out", "demo", arm, "lexical"))
+        covered = {query: qrels[query] for query in qrels if arm != "gold" or query in found}
+        theirs = _theirs(covered, found)
+        for name in MEASURES:
+            assert legs["lexical"]["measures"][name] == pytest.approx(mean(tuple(theirs[name].values())), abs=1e-9)
 
 
 def test_a_missing_query_scores_0_and_stays_in_the_mean() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from querywright import ConflictError, InputError, NotFoundError, StorageError
-from querywright.retrieval.collection import Collection, Collections, Leg
+from querywright.retrieval.collection import Collection, Collections, Leg, check_legs
 from querywright.retrieval.dense import Encoder
 from querywright.retrieval.passage import Document
 
@@ -291,10 +291,16 @@ def test_k_out_of_range(collection: Collection, k) -> None:
         collection.search("fox", k)
 
 
-@pytest.mark.parametrize("legs", [(), ["hybrid"], "lexical", [None]])
+@pytest.mark.parametrize("legs", [(), ["hybrid"], "sparse", [None], [[]], None, 3, {"lexical"}])
 def test_unknown_legs(collection: Collection, legs) -> None:
     with pytest.raises(InputError, match="legs: expected"):
         collection.search("fox", legs=legs)
+
+
+def test_legs_in_a_word_and_said_twice(collection: Collection) -> None:
+    collection.upsert([Document("a", "fox")])
+    assert ids(collection.search("fox", legs="lexical")) == ids(collection.search("fox", legs="hybrid")) == ["a"]
+    assert check_legs(["dense", "dense"]) == DENSE
 
 
 def test_documents_come_in_pages(collection: Collection) -> None:
@@ -304,6 +310,13 @@ def test_documents_come_in_pages(collection: Collection) -> None:
     assert [document.doc_id for document in collection.documents(first[-1].doc_id)] == ["d3", "d4"]
     with pytest.raises(InputError, match="limit"):
         collection.documents(limit=0)
+
+
+@pytest.mark.parametrize("given", [(1, "x"), ("a", None), ("a", "x", b"title"), ("a", "x", "", {"n": 2**63})])
+def test_documents_of_other_types_are_refused(given) -> None:
+    with pytest.raises(InputError, match="expected a"):
+        Document(*given)
+    Document("a", "x", "", {"n": -(2**63)})
 
 
 @pytest.mark.parametrize(
@@ -356,8 +369,31 @@ def test_collections_come_and_go(tmp_path: Path, word_encoder) -> None:
     again.close()
 
 
-@pytest.mark.parametrize("name", ["", "A", "a b", "../x", "a/b", ".", "x" * 65, "a\n", "名字", "a.b"])
-def test_names_that_are_none(tmp_path: Path, name: str) -> None:
+def test_a_collection_made_anew_by_another_process_is_opened_again(tmp_path: Path) -> None:
+    ours, theirs = Collections(tmp_path), Collections(tmp_path)
+    ours.create("c").upsert([Document("old", "fox")])
+    theirs.drop("c")
+    theirs.create("c")
+    ours.open("c").upsert([Document("new", "frog")])
+    assert [document.doc_id for document in theirs.open("c").documents()] == ["new"]
+    assert ours.count("c") == 1
+    theirs.drop("c")
+    with pytest.raises(NotFoundError):
+        ours.count("c")
+
+
+def test_counting_needs_no_encoder(tmp_path: Path, word_encoder) -> None:
+    with Collection(tmp_path / "c", word_encoder) as first:
+        first.upsert([Document("a", "fox")])
+
+    def fail():
+        raise AssertionError
+
+    assert Collections(tmp_path, fail).count("c") == 1
+
+
+@pytest.mark.parametrize("name", ["", "A", "a b", "../x", "a/b", ".", "x" * 65, "a\n", "名字", "a.b", 5, None])
+def test_names_that_are_none(tmp_path: Path, name) -> None:
     collections = Collections(tmp_path)
     for call in (collections.open, collections.create, collections.drop):
         with pytest.raises(InputError, match="expected a name"):

@@ -96,6 +96,13 @@ def test_a_folder_without_a_model_is_a_clear_error(tmp_path: Path) -> None:
         load_encoder("  ")
 
 
+def test_weights_to_unpickle_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "2_Dense").mkdir()
+    (tmp_path / "2_Dense" / "pytorch_model.bin").write_bytes(b"a pickle")
+    with pytest.raises(StorageError, match=r"pytorch_model\.bin: only weights in model\.safetensors"):
+        load_encoder(str(tmp_path)).encode_queries(["x"])
+
+
 def test_importing_collections_imports_no_heavy_library() -> None:
     code = (
         "import sys, querywright.retrieval.collection;"

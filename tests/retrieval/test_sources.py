@@ -63,6 +63,34 @@ def test_a_folder_of_texts(tmp_path: Path) -> None:
     assert [document.doc_id for document in read_source(tmp_path / "b" / "one.md")] == ["one.md"]
 
 
+def test_front_matter(tmp_path: Path) -> None:
+    path = tmp_path / "a.md"
+    path.write_text('---\ntitle: "My: title"\nyear: 2024\nurl: http://x/y\nempty:\n---\n\n# Head\nbody')
+    assert list(read_source(path)) == [
+        Document("a.md", "# Head\nbody", "My: title", {"year": "2024", "url": "http://x/y"})
+    ]
+    for text in ("---\ntitle: x\nno end", "---\nsome words\n---\nbody", "---\n---\nbody", "a\n---\nb: c\n---\n"):
+        path.write_text(text)
+        assert next(iter(read_source(path))).text == text.rstrip("\n")
+    (tmp_path / "a.txt").write_text("---\na: b\n---\nx")
+    assert next(iter(read_source(tmp_path / "a.txt"))).metadata == {}
+
+
+def test_packed_texts(tmp_path: Path) -> None:
+    (tmp_path / "a.md.gz").write_bytes(gzip.compress(b"# Frogs\nbody"))
+    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(b"body"))
+    assert [(found.doc_id, found.title) for found in read_source(tmp_path)] == [("a.md.gz", "Frogs"), ("b.txt.gz", "b")]
+    assert next(iter(read_source(tmp_path / "a.md.gz"))).title == "Frogs"
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "b/rows.jsonl.gz"])
+def test_rows_inside_a_folder_of_texts_are_not_passed_over(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.md").write_text("x")
+    write(tmp_path / name, ROW)
+    with pytest.raises(InputError, match="name the file itself"):
+        list(read_source(tmp_path))
+
+
 def test_links_that_leave_the_folder_are_passed_over(tmp_path: Path) -> None:
     (tmp_path / "secret.md").write_text("# secret")
     folder = tmp_path / "docs"

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from querywright import CatalogError, Client, Querywright, StorageError, UnavailableError
+from querywright import CatalogError, Client, InputError, Querywright, StorageError, UnavailableError
 from querywright.retrieval.collection import Collections
 
 LAKE = {"query": "frog habitat", "profile": {"team": "lake"}}
@@ -54,19 +54,6 @@ def test_health(service) -> None:
     for path, status in (("/healthz", "ok"), ("/readyz", "ready")):
         response = httpx.get(service.url + path)
         assert (response.status_code, response.json()) == (200, {"status": status})
-
-
-def test_readyz_waits_for_preparing(tmp_path: Path) -> None:
-    """Nothing is answered before the demo is there, so a ready service can answer."""
-    from querywright.service.app import create_app
-
-    prepared: list[str] = []
-    app = create_app(Querywright(home=tmp_path, encoder="none"), lambda: prepared.append("demo"))
-    from fastapi.testclient import TestClient
-
-    with TestClient(app) as client:
-        assert prepared == ["demo"]
-        assert client.get("/readyz").status_code == 200
 
 
 @pytest.fixture(scope="module")
@@ -327,6 +314,57 @@ def test_an_encoder_that_fails(tmp_path: Path, serving) -> None:
         assert (alone.status_code, alone.json()["degraded"], alone.json()["hits"]) == (200, "dense_failed", [])
         lexical = httpx.post(f"{service.url}/v1/query", json={"query": "frog", "legs": ["lexical"]}, timeout=60)
         assert (lexical.json()["degraded"], hits_of(lexical.json())) == (None, ["a"])
+
+
+@pytest.mark.parametrize("error", [InputError("no such model"), StorageError("weights: damaged")])
+def test_a_model_that_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*_given: object) -> None:
+        raise error
+
+    with Querywright(home=tmp_path) as querywright:
+        querywright.collection_store = Collections(tmp_path, Tired)
+        querywright.create_collection("demo")
+        querywright.upsert("demo", FROGS)
+        monkeypatch.setattr(Tired, "encode_queries", fail)
+        answer = querywright.search("frog")
+        assert (answer.degraded, answer.hits[0].doc_id) == ("dense_failed", "a")
+        for legs in (["dense", "dense"], "dense"):
+            alone = querywright.search("frog", legs=legs)
+            assert (alone.degraded, alone.hits) == ("dense_failed", ())
+        with pytest.raises(InputError, match="filter"):
+            querywright.search("frog", filter={"a": None})  # type: ignore[dict-item]
+
+
+def test_the_trace_says_which_legs_read(service) -> None:
+    said = {}
+    for text in ("客户画像", "customer data"):
+        trace = service.querywright.search(text).trace
+        said[text] = next(stage.note for stage in trace if stage.stage == "search_original")
+    assert said["客户画像"].endswith("read by lexical")
+    assert said["customer data"].endswith("read by lexical+dense")
+
+
+def test_a_damaged_collection_does_not_hide_the_others(small: Callable, tmp_path: Path) -> None:
+    service = small()
+    (tmp_path / "home" / "broken").mkdir()
+    (tmp_path / "home" / "broken" / "documents.sqlite").write_bytes(b"no database " * 1000)
+    with Client(service.url) as client:
+        assert [(info.name, info.documents) for info in client.collections()] == [("broken", None), ("demo", 3)]
+
+
+def test_rewriting_and_asking_use_one_catalog(service) -> None:
+    asked = {"query": "苹果最新消息", "profile": {"interests": ["美股"]}, "now": "2024-07-15T10:00:00+08:00"}
+    over_http = httpx.post(f"{service.url}/v1/rewrite", json=asked, timeout=60).json()
+    answer = httpx.post(f"{service.url}/v1/query", json=asked, timeout=60).json()
+    assert over_http["rewrite"] == answer["rewrite"]["rewrite"] != asked["query"]
+
+
+@pytest.mark.parametrize("legs", ["lexical", "hybrid", ["lexical", "lexical", "dense"]])
+def test_legs_in_a_word(service, legs: object) -> None:
+    response = httpx.post(f"{service.url}/v1/search", json={"query": "customer data", "legs": legs}, timeout=60)
+    with Client(service.url) as client:
+        assert client.search("customer data", legs=legs).hits
+    assert (response.status_code, response.json()["degraded"]) == (200, None)
 
 
 def test_no_leg_reads_the_query(small: Callable) -> None:

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+import typer
 import typer.main
 
 from querywright.service import cli
+from querywright.service.demo import build
 from querywright.service.schemas import REWRITE
 
 COMMAND = Path(sys.executable).with_name("querywright")
@@ -168,6 +170,50 @@ def test_rewrite_in_words(demo_home: Path, run: Callable) -> None:
     assert "profile: profile.region: 华东区" in ran.out
 
 
+@pytest.mark.usefixtures("offline")
+def test_rows_as_beir_names_them(tmp_path: Path, run: Callable) -> None:
+    rows = [{"_id": "a", "text": "frog"}, {"_id": "b", "id": "c", "text": "no", "query": "heron"}]
+    source, out = written(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl"
+    assert run("rewrite", "--in", source, "--out", out, "--home", tmp_path / "home").code == 0
+    assert [(row["id"], row["original"]) for row in rewrites(out)] == [("a", "frog"), ("c", "heron")]
+
+
+@pytest.mark.usefixtures("offline")
+def test_out_may_be_no_file(tmp_path: Path, run: Callable) -> None:
+    source = written(tmp_path / "in.jsonl", [{"query": "frog"}])
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(["cat", str(tmp_path / "pipe")], stdout=subprocess.PIPE) as reader:
+        assert run("rewrite", "--in", source, "--out", tmp_path / "pipe", "--home", tmp_path / "home").code == 0
+        assert reader.stdout is not None
+        assert json.loads(reader.stdout.read())["original"] == "frog"
+    assert (tmp_path / "pipe").is_fifo()
+    ran = run("rewrite", "--in", source, "--out", "/dev/full", "--home", tmp_path / "home")
+    assert (ran.code, ran.err) == (2, "querywright: /dev/full: cannot be written: No space left on device\n")
+
+
+@pytest.mark.usefixtures("offline")
+def test_only_errors_of_writing_are_called_so(tmp_path: Path, run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_given: object, **_named: object) -> None:
+        raise OSError(5, "broken", "elsewhere")
+
+    monkeypatch.setattr(cli.Querywright, "rewrite", fail)
+    source = written(tmp_path / "in.jsonl", [{"query": "frog"}])
+    ran = run("rewrite", "--in", source, "--out", tmp_path / "out.jsonl", "--home", tmp_path / "home")
+    assert (ran.code, ran.err) == (1, "querywright: elsewhere: broken\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+def test_a_command_may_choose_its_exit_code(monkeypatch: pytest.MonkeyPatch, run: Callable) -> None:
+    app = typer.Typer()
+
+    @app.command()
+    def fail() -> None:
+        raise typer.Exit(1)
+
+    monkeypatch.setattr(cli, "app", app)
+    assert run().code == 1
+
+
 # ------------------------------------------------------------------------------- search and index
 
 
@@ -202,6 +248,37 @@ def test_bad_index_makes_no_collection(tmp_path: Path, run: Callable) -> None:
     options = ["--collection", "pond", "--catalog", tmp_path / "catalog.toml", "--home", tmp_path / "home"]
     assert run("index", source, *options).code == 2
     assert not (tmp_path / "home" / "pond").exists()
+
+
+@pytest.mark.usefixtures("offline")
+def test_an_id_of_two_sources_is_refused(tmp_path: Path, run: Callable) -> None:
+    one = written(tmp_path / "one.jsonl", [{"_id": "1", "text": "frog"}])
+    two = written(tmp_path / "two.jsonl", [{"_id": "2", "text": "newt"}, {"_id": "1", "text": "toad"}])
+    (tmp_path / "catalog.toml").write_text('name = "pond"\n', encoding="utf-8")
+    options = ["--collection", "pond", "--home", tmp_path / "home"]
+    ran = run("index", one, two, *options, "--catalog", tmp_path / "catalog.toml")
+    assert (ran.code, ran.err) == (
+        2,
+        f"querywright: {two}: id '1' comes from {one} already: give one of them another\n",
+    )
+    with cli.Querywright(home=tmp_path / "home") as querywright:
+        assert [document.text for document in querywright.documents("pond")] == ["frog"]
+    assert not (tmp_path / "home" / "pond" / "catalog.toml").exists()
+    assert run("index", one, *options, "--catalog", tmp_path / "catalog.toml").code == 0
+    assert {path.name for path in (tmp_path / "home" / "pond").iterdir()} >= {"catalog.toml"}
+    assert not list((tmp_path / "home" / "pond").glob(".*"))
+
+
+@pytest.mark.usefixtures("offline")
+def test_an_index_that_fails_at_once_leaves_no_collection(tmp_path: Path, run: Callable) -> None:
+    source = written(tmp_path / "rows.jsonl", [{"_id": "1", "text": 5}])
+    options = ["--collection", "pond", "--home", tmp_path / "home"]
+    assert run("index", source, *options).code == 2
+    assert not (tmp_path / "home" / "pond").exists()
+    with cli.Querywright(home=tmp_path / "home") as querywright:
+        querywright.create_collection("pond")
+    assert run("index", source, *options).code == 2
+    assert (tmp_path / "home" / "pond").exists()
 
 
 def test_closed_pipe_is_no_traceback(demo_home: Path) -> None:
@@ -267,3 +344,25 @@ def test_serve_speaks_json_and_heeds_ctrl_c(built: Path, tmp_path: Path) -> None
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
         assert process.stderr.read() == ""
+
+
+@pytest.mark.usefixtures("offline")
+def test_serve_keeps_what_was_made_of_the_demo(built: Path, tmp_path: Path) -> None:
+    home = shutil.copytree(built, tmp_path / "home")
+    catalog = home / "demo" / "catalog.toml"
+    catalog.write_text(catalog.read_text(encoding="utf-8") + "# mine\n", encoding="utf-8")
+    with cli.Querywright(home=home) as querywright:
+        first = querywright.documents("demo")[0].doc_id
+        querywright.delete("demo", [first])
+        assert build(querywright) == querywright.collections()[0].documents
+        assert first not in [document.doc_id for document in querywright.documents("demo")]
+    assert catalog.read_text(encoding="utf-8").endswith("# mine\n")
+
+
+def test_serve_says_in_one_line_why_it_cannot_start(tmp_path: Path) -> None:
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "documents.sqlite").write_bytes(b"no database " * 1000)
+    with served(tmp_path) as process:
+        assert process.wait(60) == 1
+        assert process.stderr is not None
+        assert re.fullmatch(r"querywright: .*documents\.sqlite: damaged.*\n", process.stderr.read())

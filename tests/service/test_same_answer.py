@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import orjson
 import pytest
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
 from querywright import (
     AsyncClient,
@@ -32,7 +32,7 @@ from querywright import (
 from querywright.retrieval.sources import read_source
 from querywright.rewrite.query import Role, Turn
 from querywright.service.demo import folder
-from querywright.service.langchain import QuerywrightRetriever
+from querywright.service.langchain import QuerywrightRetriever, turn_rows
 from querywright.service.schemas import to_json
 
 NOW = "2024-07-15T10:00:00+08:00"
@@ -204,6 +204,36 @@ def test_langchain_keeps_no_conversation(service) -> None:
     awaited = asyncio.run(talking.ainvoke("How do I use this feature?"))
     assert [document.id for document in awaited] == [
         document.id for document in talking.invoke("How do I use this feature?")
+    ]
+
+
+def test_langchain_takes_options_for_one_call(service) -> None:
+    retriever = QuerywrightRetriever(backend=service.querywright, k=3)
+    history = [SystemMessage("Be terse."), *(HumanMessage(turn["text"]) for turn in HISTORY_EN[:1]), AIMessage("")]
+    options = {"history": history, "now": NOW, "filter": {"lang": "en"}}
+    found = retriever.invoke("How do I use this feature?", **options)
+    assert found[0].metadata["rewrite"]["decision"] == "rewrite"
+    assert {document.metadata["lang"] for document in found} == {"en"}
+    awaited = asyncio.run(retriever.ainvoke("How do I use this feature?", **options))
+    assert [document.id for document in awaited] == [document.id for document in found]
+    assert (retriever.history, retriever.filter) == ((), None)
+    with pytest.raises(TypeError, match="legs"):
+        retriever.invoke("frog", legs="dense")
+
+
+def test_langchain_messages_of_others_are_no_turns() -> None:
+    messages = [
+        SystemMessage("Be terse."),
+        HumanMessage([{"type": "text", "text": "hello"}]),
+        AIMessage("", tool_calls=[{"name": "f", "args": {}, "id": "1"}]),
+        ToolMessage("42", tool_call_id="1"),
+        AIMessage("hi"),
+        {"role": "user", "text": "x"},
+    ]
+    assert turn_rows(messages) == [
+        {"role": "user", "text": "hello"},
+        {"role": "assistant", "text": "hi"},
+        {"role": "user", "text": "x"},
     ]
 
 

@@ -1,0 +1,171 @@
+"""The evaluation's commands: evaluate, compare, tune, pool. What they do is imported when one of them runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..service.local import Querywright
+from ..service.schemas import to_json
+
+if TYPE_CHECKING:
+    from .bench import Bench, Progress
+
+Home = Annotated[Path | None, typer.Option("--home", help="Where collections live [~/.querywright].")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+CatalogFile = Annotated[Path | None, typer.Option("--catalog", help="A catalog, TOML.")]
+Arms = Annotated[str, typer.Option(help="none, auto, gold, gold+orig, concat, replay:FILE, run:FILE, rewriters.")]
+Legs = Annotated[str, typer.Option(help="lexical, dense, hybrid.")]
+Seed = Annotated[int, typer.Option(help="Seed of the randomisation test.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the evaluation's commands to the command line."""
+    for command in (evaluate, compare, tune, pool):
+        app.command()(command)
+
+
+def evaluate(
+    datasets: Annotated[list[str], typer.Argument(help="BEIR folders, files:…, logs:…, irds:NAME.")],
+    arms: Arms = "none,auto,gold",
+    legs: Legs = "lexical,dense,hybrid",
+    catalog: CatalogFile = None,
+    out: Annotated[Path, typer.Option(help="Where results.json and the runs go.")] = Path("querywright-eval"),
+    seed: Seed = 0,
+    measures: Annotated[str, typer.Option(help="Further measures by ir_measures' names, parted by ;")] = "",
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that search data sets side by side.")] = 1,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Compute everything again; read nothing back.")] = False,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure whether rewriting helped: arms × legs on data sets with judgments."""
+    from .evaluation import progress_bars, run
+    from .report import markdown
+    from .report import to_json as report_json
+
+    with Querywright(home=home, catalog=catalog) as querywright, progress_bars() as progress:
+        report = run(
+            datasets,
+            arms.split(","),
+            legs.split(","),
+            querywright.pipeline,
+            querywright.collection_store,
+            out,
+            seed,
+            progress,
+            encoder=querywright.settings.encoder,
+            settings=querywright.settings,
+            measures=[measure for measure in measures.split(";") if measure.strip()],
+            jobs=jobs,
+            fresh=fresh,
+        )
+    _write(report_json(report) if as_json else markdown(report).encode())
+
+
+def compare(
+    before: Annotated[Path, typer.Argument(help="The folder of an evaluation.")],
+    after: Annotated[Path, typer.Argument(help="The folder of another.")],
+    gate: Annotated[
+        str | None, typer.Option(help="MEASURE:-DROP@p<ALPHA, e.g. nDCG@10:-0.01@p<.05 [what is significantly worse].")
+    ] = None,
+    measure: Annotated[str | None, typer.Option(help="What is compared where no gate says [nDCG@10].")] = None,
+    seed: Seed = 0,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two evaluations; exit with 1 where the second fails the gate."""
+    from .compare import compare as compare_folders
+
+    del home  # taken, as every command does; the folders hold all there is
+    changes = compare_folders(before, after, gate, measure=measure, seed=seed)
+    _write(to_json(changes.to_object()) if as_json else changes.markdown().encode())
+    if changes.failed:
+        raise typer.Exit(1)
+
+
+def tune(
+    training: Annotated[str, typer.Argument(help="The data set to search on.")],
+    test: Annotated[str, typer.Argument(help="Another, to report on.")],
+    legs: Annotated[str, typer.Option(help="lexical, dense or both.")] = "lexical,dense",
+    measure: Annotated[str, typer.Option(help="nDCG@k.")] = "nDCG@5",
+    folds: Annotated[int, typer.Option(min=2, help="Parts of the cross-validation.")] = 5,
+    seed: Seed = 0,
+    catalog: CatalogFile = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Search fusion weights, the gate's threshold and BM25's parameters on one data set, and report on another."""
+    from ..retrieval.collection import check_legs
+    from ..rewrite.catalog import Catalog
+    from .evaluation import load_all, progress_bars
+    from .searches import index
+    from .tune import Corner
+    from .tune import tune as search_parameters
+
+    with Querywright(home=home, catalog=catalog) as querywright, progress_bars() as progress:
+        bench = _bench(querywright, progress)
+        loaded = [load_all([name], querywright.collection_store)[0] for name in (training, test)]
+        ours, theirs = (Corner(dataset, index(dataset, bench)) for dataset in loaded)
+        tuned = search_parameters(
+            ours,
+            theirs,
+            [querywright.pipeline.rewriter(name) for name in ("catalog", "history")],
+            catalog=Catalog.load(catalog) if catalog else None,
+            legs=check_legs(legs.split(",")),
+            measure=measure,
+            folds=folds,
+            seed=seed,
+            progress=progress,
+        )
+    _write(to_json(tuned.to_object()) if as_json else tuned.markdown().encode())
+
+
+def pool(
+    queries: Annotated[Path, typer.Argument(help="Queries: BEIR JSONL, or TREC topics.")],
+    out: Annotated[Path, typer.Option(help="The pool to judge: .tsv or .jsonl.")],
+    corpus: Annotated[Path | None, typer.Option(help="Documents: a source as `index` reads it.")] = None,
+    collection: Annotated[str | None, typer.Option(help="Or the name of a collection.")] = None,
+    arms: Arms = "none,auto",
+    legs: Legs = "lexical,dense,hybrid",
+    depth: Annotated[int, typer.Option(help="How many documents of each arm and leg.")] = 10,
+    catalog: CatalogFile = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Pool what several arms and legs find, to be judged: a test collection from your own documents."""
+    from .. import InputError
+    from .evaluation import progress_bars
+    from .pool import pool as pool_documents
+
+    source = corpus if corpus is not None else collection
+    if source is None or (corpus is not None and collection is not None):
+        raise InputError("pool: expected one of --corpus SOURCE and --collection NAME")
+    with Querywright(home=home, catalog=catalog) as querywright, progress_bars() as progress:
+        bench = _bench(querywright, progress)
+        pooled = pool_documents(queries, source, arms.split(","), legs.split(","), bench, out, depth)
+    row = {"out": str(out), "queries": pooled.queries, "pairs": pooled.pairs, "judged": pooled.judged}
+    text = f"{out}: {pooled.pairs} documents of {pooled.queries} queries, {pooled.judged} judged already"
+    _write(to_json(row) if as_json else text.encode())
+
+
+def _bench(querywright: Querywright, progress: Progress) -> Bench:
+    from .bench import Bench
+    from .cache import Cache
+
+    settings = querywright.settings
+    return Bench(
+        querywright.pipeline,
+        querywright.collection_store,
+        progress=progress,
+        encoder=settings.encoder,
+        settings=settings,
+        cache=Cache.at(settings.home),
+    )
+
+
+def _write(data: bytes) -> None:
+    sys.stdout.buffer.write(data + b"\n")
+    sys.stdout.flush()

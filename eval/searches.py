@@ -1,0 +1,261 @@
+"""The work of an evaluation on one data set, done once: rewrites by arm, outcomes by arm and leg."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import cast
+
+from .. import InputError, NotFoundError, UnavailableError
+from ..retrieval.collection import Collection, Leg
+from ..rewrite.query import Query, Rewrite
+from ..service.schemas import REWRITE
+from .arms import BASELINE, Arm, KnownRewriter, Rewrites, unchanged
+from .bench import Bench
+from .cache import Shelf, code_digest, digest, library_versions, settings_digest
+from .dataset import Dataset, JudgedQuery
+from .outcome import Outcome
+from .remembered import Remembered
+from .runs import DEPTH
+
+LEGS: Mapping[str, tuple[Leg, ...]] = {
+    "lexical": (Leg.LEXICAL,),
+    "dense": (Leg.DENSE,),
+    "hybrid": (Leg.LEXICAL, Leg.DENSE),
+}
+"""The legs that an evaluation knows, and what each searches."""
+
+_ATTEMPTS = 3
+
+_REWRITING_CODE = ("rewrite", "service/pipeline.py", "retrieval/analysis.py")
+_SEARCHING_CODE = ("retrieval", "service/pipeline.py", "eval/outcome.py", "eval/remembered.py", "eval/runs.py")
+
+
+def parse_legs(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the legs called `names`, each once; raise InputError for an unknown one or none at all."""
+    wanted = tuple(dict.fromkeys(name.strip() for name in names))
+    for name in wanted:
+        if name not in LEGS:
+            raise InputError(f"legs: expected some of {', '.join(LEGS)}, got {name[:40]!r}")
+    if not wanted:
+        raise InputError(f"legs: expected some of {', '.join(LEGS)}, got none")
+    return wanted
+
+
+Outcomes = dict[str, Outcome]
+"""Query id → its outcome."""
+
+
+class Searches:
+    """Rewrites and outcomes on one data set: read back where they were computed before, else computed and kept.
+
+    The collection is opened, and its corpus indexed if need be, when first something must be searched.
+    """
+
+    def __init__(self, dataset: Dataset, bench: Bench) -> None:
+        self._dataset = dataset
+        self._bench = bench
+        self._opened: list[Remembered] = []
+        self._made: dict[str, Rewrites] = {}
+
+    def all(self, arms: Sequence[Arm], legs: Sequence[str]) -> Iterator[tuple[Arm, str, Outcomes]]:
+        """Yield the outcomes of each arm and leg that covers a query, leg by leg; `arms` begins with `none`."""
+        rewrites = {arm.name: self.rewrites(arm) for arm in arms}
+        for leg in legs:
+            none: Outcomes = {}
+            for arm in arms:
+                found = self._outcomes(arm, leg, rewrites[arm.name], none)
+                none = found if arm.name == BASELINE else none
+                if found:
+                    yield arm, leg, found
+
+    # -------------------------------------------------------------------------------- rewriting
+
+    def rewrites(self, arm: Arm) -> Rewrites:
+        """Return what `arm` makes of the queries that it covers."""
+        if arm.name not in self._made:
+            self._made[arm.name] = arm.known(self._dataset) if arm.known is not None else self._rewrites(arm)
+        return self._made[arm.name]
+
+    def _rewrites(self, arm: Arm) -> Rewrites:
+        with self._rewrites_shelf(arm) as shelf:
+            keys = {judged.id: _query_key(judged.query) for judged in self._dataset.queries}
+            kept = {query_id: _kept_rewrite(shelf, key) for query_id, key in keys.items()}
+            missing = [judged for judged in self._dataset.queries if kept[judged.id] is None]
+            task = f"{self._dataset.name}: {arm.name}, rewriting"
+            made = {query_id: rewrite for query_id, rewrite in kept.items() if rewrite is not None}
+            for rewrite in self._rewritten(arm, missing):
+                made[str(rewrite.id)] = rewrite
+                if rewrite.degraded is None:
+                    shelf.put(keys[str(rewrite.id)], {"rewrite": rewrite})
+                self._bench.progress(task, len(made), len(keys))
+        return {judged.id: made[judged.id] for judged in self._dataset.queries}
+
+    def _rewrites_shelf(self, arm: Arm) -> Shelf:
+        settings = self._bench.settings
+        if settings is None:
+            return Shelf()
+        about = {"arm": arm.name, "settings": settings_digest(settings), "code": code_digest(*_REWRITING_CODE)}
+        return self._bench.cache.shelf(self._dataset.name, f"{arm.name}-rewrites", about)
+
+    def _rewritten(self, arm: Arm, queries: Sequence[JudgedQuery]) -> Iterable[Rewrite]:
+        """Rewrite one after the other; where a model far away is waited for, several at a time."""
+
+        def rewrite(judged: JudgedQuery) -> Rewrite:
+            return replace(self._bench.service.rewrite(judged.query, rewriter=arm.name), id=judged.id)
+
+        settings = self._bench.settings
+        if settings is None or not settings.llm or self._bench.jobs == 1 or arm.name not in ("auto", "llm"):
+            yield from map(rewrite, queries)
+            return
+        # More at a time than the pipeline has threads would wait in its queue, within their budget.
+        with ThreadPoolExecutor(min(self._bench.jobs, settings.threads)) as pool:
+            yield from pool.map(rewrite, queries)
+
+    # -------------------------------------------------------------------------------- searching
+
+    def _outcomes(self, arm: Arm, leg: str, rewrites: Rewrites, none: Outcomes) -> Outcomes:
+        """Return what searching by `leg` brings for each query that `rewrites` covers.
+
+        A query that the arm leaves as it is was searched by `none` just so: its outcome is taken over,
+        with the time that search took.
+        """
+        if arm.run is not None:
+            return {query_id: Outcome.found(arm.run[query_id], rewrite) for query_id, rewrite in rewrites.items()}
+        covered = [judged for judged in self._dataset.queries if judged.id in rewrites]
+        task = f"{self._dataset.name}: {arm.name}, {leg}"
+        known = KnownRewriter(arm.name, rewrites)
+        found: Outcomes = {}
+        with self._outcomes_shelf(arm, leg) as shelf:
+            for done, judged in enumerate(covered, 1):
+                rewrite, same = rewrites[judged.id], none.get(judged.id)
+                if same is not None and unchanged(rewrite):
+                    found[judged.id] = replace(same, rewrite=rewrite)
+                else:
+                    found[judged.id] = self._outcome(shelf, arm, LEGS[leg], judged, known)
+                self._bench.progress(task, done, len(covered))
+        return found
+
+    def _outcomes_shelf(self, arm: Arm, leg: str) -> Shelf:
+        # What was rewritten, and to what, stands in the key of each row.
+        about = {
+            "corpus": self._dataset.corpus_digest,
+            "whole": self._dataset.corpus.whole,
+            "encoder": self._bench.encoder,
+            "legs": LEGS[leg],
+            "keep_original": arm.keep_original,
+            "depth": DEPTH,
+            "arm": arm.name,
+            "code": code_digest(*_SEARCHING_CODE),
+            "libraries": library_versions(),
+        }
+        return self._bench.cache.shelf(self._dataset.name, f"{arm.name}-{leg}", about)
+
+    def _outcome(
+        self, shelf: Shelf, arm: Arm, legs: Sequence[Leg], judged: JudgedQuery, known: KnownRewriter
+    ) -> Outcome:
+        rewrite = known.rewrites[judged.id]
+        key = _search_key(judged, rewrite)
+        kept = _kept_outcome(shelf, key, rewrite)
+        if kept is not None:
+            return kept
+        outcome = self._search(arm, legs, judged, known)
+        if outcome.lasting:
+            shelf.put(key, outcome.row())
+        return outcome
+
+    def _search(self, arm: Arm, legs: Sequence[Leg], judged: JudgedQuery, known: KnownRewriter) -> Outcome:
+        rewrite = known.rewrites[judged.id]
+        remembered = self._collection()
+        remembered.warm_up(judged.query.query, legs)
+        for _ in range(_ATTEMPTS):
+            remembered.spared.clear()
+            answer = self._bench.service.answer(
+                judged.query,
+                # The pipeline asks nothing of a collection but its snapshot, and of that to rank and to show hits.
+                cast("Collection", remembered),
+                k=DEPTH,
+                legs=legs,
+                rewriter=known,
+                keep_original=arm.keep_original,
+            )
+            # Where the machine stood still, even a look-up comes too late; that says nothing of the arm.
+            if answer.rewrite.rewrite == rewrite.rewrite:
+                # A known rewrite keeps the time that making it took: looking it up takes none.
+                return Outcome.of(answer, rewrite, remembered.spared)
+        raise UnavailableError(f"query {judged.id!r}: a known rewrite timed out {_ATTEMPTS} times; try again")
+
+    def _collection(self) -> Remembered:
+        if not self._opened:
+            self._opened.append(Remembered(index(self._dataset, self._bench)))
+        return self._opened[0]
+
+
+def index(dataset: Dataset, bench: Bench) -> Collection:
+    """Return the collection that holds the corpus of `dataset`, filled unless an earlier run did so.
+
+    Its name follows from the corpus and the encoder. A build that was interrupted goes on: documents
+    that are stored already are not encoded again.
+    """
+    if dataset.corpus.collection is not None:
+        return bench.collections.open(dataset.corpus.collection)
+    name = collection_name(dataset, bench.encoder)
+    try:
+        collection = bench.collections.open(name)
+    except NotFoundError:
+        collection = bench.collections.create(name)
+    if collection.count() < dataset.documents:
+        task = f"{dataset.name}: indexing"
+        collection.upsert(
+            dataset.corpus.read(),
+            whole=dataset.corpus.whole,
+            progress=lambda done: bench.progress(task, done, dataset.documents),
+        )
+    return collection
+
+
+def collection_name(dataset: Dataset, encoder: str) -> str:
+    """Return the name under which the corpus of `dataset`, encoded by `encoder`, is kept."""
+    readable = re.sub(r"[^a-z0-9]+", "-", dataset.name.lower()).strip("-")[:24] or "set"
+    digest = hashlib.sha256(f"{dataset.corpus_digest}\n{encoder}".encode()).hexdigest()[:16]
+    return f"eval-{readable}-{digest}"
+
+
+def _query_key(query: Query) -> str:
+    """Return the digest of all that a rewriter may look at."""
+    return digest([query.id, query.query, query.history, dict(query.profile), query.now])
+
+
+def _search_key(judged: JudgedQuery, rewrite: Rewrite) -> str:
+    """Return the digest of all that a search of one query depends on, beside what its shelf says."""
+    alternatives = [(one.rewrite, one.weight) for one in rewrite.alternatives]
+    return digest(
+        [
+            judged.id,
+            judged.query.query,
+            rewrite.rewrite,
+            rewrite.decision,
+            rewrite.confidence,
+            alternatives,
+            rewrite.degraded,
+        ]
+    )
+
+
+def _kept_rewrite(shelf: Shelf, key: str) -> Rewrite | None:
+    row = shelf.get(key)
+    try:
+        return None if row is None else REWRITE.validate_python(row["rewrite"])
+    except (KeyError, ValueError):
+        return None
+
+
+def _kept_outcome(shelf: Shelf, key: str, rewrite: Rewrite) -> Outcome | None:
+    row = shelf.get(key)
+    try:
+        return None if row is None else Outcome.from_row(row, rewrite)
+    except (KeyError, TypeError, ValueError):
+        return None

@@ -1,0 +1,169 @@
+"""Tuning: faithful to the service, better where something is to be found, honest where not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from querywright import InputError
+from querywright.eval.dataset import Dataset
+from querywright.eval.measures import per_query
+from querywright.eval.runs import ranking
+from querywright.eval.tune import DEFAULT, Corner, Grid, Parameters, _Prepared, tune
+from querywright.retrieval.collection import Collection
+from querywright.retrieval.dense import Encoder
+from querywright.retrieval.snapshot import Leg
+from querywright.retrieval.sources import read_source
+from querywright.rewrite.catalog import Catalog
+from querywright.rewrite.query import Decision, Edit, Evidence, Problem, Query, Rewrite, Source
+from querywright.service.pipeline import Pipeline
+from querywright.service.settings import Settings
+
+DEMO = Path(__file__).parents[2] / "data" / "demo"
+BOTH = (Leg.LEXICAL, Leg.DENSE)
+WORDS = ["export", "import", "refund", "invoice", "laptop", "coast", "canvas", "parcel", "warranty", "contact"]
+GRID: Grid = {
+    ("share_base", "share_slope"): [(0.0, 0.2), (0.2, 0.6), (0.9, 0.0)],
+    ("lexical_weight",): [(0.2,), (0.5,), (0.8,)],
+    ("min_confidence",): [(0.0,), (0.45,), (0.9,)],
+}
+
+
+class _Says:
+    """A rewriter that says the gold rewrite, right or wrong as its confidence tells."""
+
+    name = "says"
+
+    def rewrite(self, query: Query) -> Rewrite:
+        """Rewrite; the profile tells to what."""
+        said = "".join(query.profile_values("said"))
+        if not said:
+            return Rewrite.keep(query)
+        confidence = float("".join(query.profile_values("confidence")))
+        evidence = Evidence(Source.PROFILE, "profile.said", said)
+        edit = Edit(Problem.MISSING_ENTITY, "topic", 0, len(query.query), said, evidence, confidence)
+        return Rewrite(query.query, said, Decision.REWRITE, confidence, (edit,), rewriter=self.name)
+
+
+@pytest.fixture
+def corner(
+    tmp_path: Path, write_dataset: Callable[..., Path], word_encoder: Encoder
+) -> Iterator[Callable[[str, Sequence[dict[str, object]], Sequence[tuple[str, str, int]]], Corner]]:
+    """Return a function that writes and indexes a data set over ten documents of one word and a few more."""
+    opened = []
+
+    def make(name: str, queries: Sequence[dict[str, object]], qrels: Sequence[tuple[str, str, int]]) -> Corner:
+        corpus = [{"_id": word, "text": f"{word} thing number {place}"} for place, word in enumerate(WORDS)]
+        folder = write_dataset(tmp_path / name, corpus, queries, qrels)
+        collection = Collection(tmp_path / f"{name}-collection", word_encoder)
+        opened.append(collection)
+        collection.upsert(read_source(folder), whole=True)
+        return Corner(Dataset.load(folder), collection)
+
+    yield make
+    for collection in opened:
+        collection.close()
+
+
+def _queries(start: int, count: int) -> tuple[list[dict[str, object]], list[tuple[str, str, int]]]:
+    """Return queries, half of them misleading with a right rewrite, half right with a wrong, doubtful one."""
+    queries, qrels = [], []
+    for number in range(start, start + count):
+        wanted, other = WORDS[number % 10], WORDS[(number + 3) % 10]
+        typed, said, confidence = (other, wanted, "0.5") if number % 2 else (wanted, other, "0.2")
+        profile = {"said": said, "confidence": confidence}
+        queries.append(
+            {
+                "_id": f"q{number}",
+                "text": f"{typed} {typed} zz{'ab'[number // 22]}{chr(97 + number % 22)}",
+                "profile": profile,
+            }
+        )
+        qrels.append((f"q{number}", wanted, 1))
+    return queries, qrels
+
+
+def test_defaults_rank_as_the_service_does(tmp_path: Path, word_encoder: Encoder) -> None:
+    dataset, catalog = Dataset.load(DEMO), Catalog.load(DEMO / "catalog.toml")
+    with Collection(tmp_path / "c", word_encoder) as collection, Pipeline(Settings(home=tmp_path), catalog) as pipeline:
+        collection.upsert(read_source(DEMO), whole=True)
+        rewriters = [pipeline.rewriter("catalog"), pipeline.rewriter("history")]
+        for legs in (BOTH, (Leg.LEXICAL,)):
+            prepared = _Prepared(Corner(dataset, collection), rewriters, catalog, legs, 5, lambda *_: None)
+            answers = (
+                (judged, pipeline.answer(judged.query, collection, k=100, legs=legs)) for judged in dataset.queries
+            )
+            run = {judged.id: ranking((hit.doc_id, hit.score) for hit in answer.hits) for judged, answer in answers}
+            expected = per_query(dataset.qrels, run)["nDCG@5"]
+            ours = dict(zip(expected, prepared.values(DEFAULT), strict=True))
+            assert ours == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_gate_and_the_weights_are_found(corner: Callable[..., Corner]) -> None:
+    training, test = corner("training", *_queries(0, 22)), corner("test", *_queries(22, 22))
+    found = tune(training, test, [_Says()], grid=GRID, measure="nDCG@1")
+    # Right rewrites need more weight than the misleading originals; the gate keeps the wrong ones out already.
+    assert found.parameters.share(0.5) > DEFAULT.share(0.5)
+    assert found.tuned[0] > found.default[0]
+    assert found.tested.delta > 0
+    assert found.worthwhile()
+    assert not found.warnings
+    assert "share_base = 0.9" in found.markdown()
+    assert json.loads(json.dumps(found.to_object()))["results"]["test"]["tuned"] == found.tuned[1]
+    assert tune(training, test, [_Says()], grid=GRID, measure="nDCG@1") == found
+
+
+def test_nothing_to_find_keeps_the_defaults(corner: Callable[..., Corner]) -> None:
+    queries = [{"_id": f"q{place}", "text": word} for place, word in enumerate(WORDS)]
+    qrels = [(f"q{place}", word, 1) for place, word in enumerate(WORDS)]
+    training = corner("training", queries, qrels)
+    test = corner("test", [{**row, "text": f"the {row['text']}"} for row in queries], qrels)
+    found = tune(training, test, [_Says()], grid=GRID)
+    assert found.parameters == DEFAULT
+    assert found.changed() == {}
+    assert not found.worthwhile()
+    assert "the defaults" in found.markdown()
+    assert found.warnings == ("the parameters found change nothing on test",)
+
+
+def test_the_same_data_on_both_sides_is_warned_of(corner: Callable[..., Corner]) -> None:
+    training = corner("training", *_queries(0, 20))
+    found = tune(training, training, [_Says()], grid=GRID)
+    assert "20 of the 20 test queries are training queries too" in found.warnings[0]
+    assert "Warning: 20 of" in found.markdown()
+
+
+def test_bm25_is_searched_only_where_it_is_used(corner: Callable[..., Corner]) -> None:
+    training, test = corner("training", *_queries(0, 12)), corner("test", *_queries(20, 12))
+    grid: Grid = {**GRID, ("k1", "b"): [(0.5, 0.2), (1.5, 0.75), (3.0, 1.0)]}
+    lexical = tune(training, test, [_Says()], legs=[Leg.LEXICAL], grid=grid)
+    dense = tune(training, test, [_Says()], legs=[Leg.DENSE], grid=grid)
+    assert lexical.parameters.lexical_weight == DEFAULT.lexical_weight
+    assert (dense.parameters.k1, dense.parameters.b) == (DEFAULT.k1, DEFAULT.b)
+    assert dense.tried < lexical.tried
+
+
+def test_confidence_below_the_gate_leaves_the_original_alone(corner: Callable[..., Corner]) -> None:
+    prepared = _Prepared(corner("set", *_queries(0, 10)), [_Says()], None, BOTH, 5, lambda *_: None)
+    shut = prepared.values(replace(DEFAULT, min_confidence=1.0))
+    without = _Prepared(corner("other", *_queries(0, 10)), [], None, BOTH, 5, lambda *_: None).values(DEFAULT)
+    assert np.array_equal(shut, without)
+    assert not np.array_equal(shut, prepared.values(Parameters(min_confidence=0.0)))
+
+
+@pytest.mark.parametrize("measure", ["P@5", "nDCG", "nDCG@0", "nDCG@1000", "nDCG@x"])
+def test_unknown_measures(corner: Callable[..., Corner], measure: str) -> None:
+    training = corner("training", *_queries(0, 4))
+    with pytest.raises(InputError, match="measure: tuning knows nDCG@1"):
+        tune(training, training, [], measure=measure)
+
+
+def test_one_conversation_is_too_few(corner: Callable[..., Corner]) -> None:
+    training = corner("training", *_queries(0, 1))
+    with pytest.raises(InputError, match="at least two conversations"):
+        tune(training, training, [])
