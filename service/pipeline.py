@@ -85,21 +85,26 @@ class Pipeline:
         catalog = catalog or self._catalog
         makers: dict[str, Callable[[], Rewriter]] = {
             "none": Keep,
-            "auto": lambda: self._chain(catalog),
-            "catalog": lambda: CatalogRewriter(catalog or Catalog("empty")),
-            "history": lambda: HistoryRewriter(catalog),
-            "llm": self._llm,
+            "auto": lambda: self._chain("auto", catalog, self._all(catalog)),
+            "catalog": lambda: self._chain("catalog", catalog, [CatalogRewriter(catalog or Catalog("empty"))]),
+            "history": lambda: self._chain("history", catalog, [HistoryRewriter(catalog)]),
+            "llm": lambda: self._chain("llm", catalog, [self._llm()]),
         }
         if name not in makers:
             raise InputError(f"rewriter: expected one of {', '.join(makers)}")
         return makers[name]()
 
-    def _chain(self, catalog: Catalog | None) -> Chain:
+    def _all(self, catalog: Catalog | None) -> list[Rewriter]:
         rewriters: list[Rewriter] = [CatalogRewriter(catalog or Catalog("empty")), HistoryRewriter(catalog)]
         if self._settings.llm:
             rewriters.append(_Lazy("llm", self._llm))
+        return rewriters
+
+    def _chain(self, name: str, catalog: Catalog | None, rewriters: Sequence[Rewriter]) -> Chain:
+        """Return a chain even of one: what it brings is grounded and gated like any other."""
         return Chain(
             rewriters,
+            name=name,
             catalog=catalog,
             gate=Gate(self._settings.min_confidence),
             budget_seconds=self._settings.budget_ms / 1000,
