@@ -139,8 +139,13 @@ class Replay:
 
 
 def of_run(dataset: Dataset, run: Run) -> Rewrites:
-    """Return the queries of `dataset` that `run` ranks documents for, as they are."""
-    return {judged.id: Rewrite.keep(judged.query, "run") for judged in dataset.queries if judged.id in run}
+    """Return the queries of `dataset` as they are; one without a line in `run` found nothing there, and scores 0.
+
+    None where the run has no query of the data set: it is a run on another.
+    """
+    if not any(judged.id in run for judged in dataset.queries):
+        return {}
+    return {judged.id: Rewrite.keep(judged.query, "run") for judged in dataset.queries}
 
 
 def _parse(name: str, service: Knows) -> Arm:

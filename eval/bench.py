@@ -9,6 +9,7 @@ from typing import Protocol
 
 from ..retrieval.collection import Collection, Collections, Leg
 from ..retrieval.dense import DEFAULT_ENCODER
+from ..rewrite.catalog import Catalog
 from ..rewrite.query import Query, Rewrite
 from ..rewrite.rewriter import Rewriter
 from ..service.answer import Answer
@@ -30,8 +31,8 @@ class Service(Protocol):
         """Return the rewriter called `name`; raise InputError when there is none."""
         ...
 
-    def rewrite(self, query: Query, *, rewriter: str | Rewriter) -> Rewrite:
-        """Rewrite alone."""
+    def rewrite(self, query: Query, *, rewriter: str | Rewriter, catalog: Catalog | None = None) -> Rewrite:
+        """Rewrite alone, with `catalog` in place of the settings' own if one is given."""
         ...
 
     def answer(

@@ -30,7 +30,12 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     datasets: Annotated[list[str], typer.Argument(help="BEIR folders, files:…, logs:…, irds:NAME.")],
-    arms: Arms = "none,auto,gold",
+    arms: Annotated[
+        str | None,
+        typer.Option(
+            help="none, auto, gold, gold+orig, concat, replay:FILE, run:FILE, rewriters [none, auto; gold if any]."
+        ),
+    ] = None,
     legs: Legs = "lexical,dense,hybrid",
     catalog: CatalogFile = None,
     out: Annotated[Path, typer.Option(help="Where results.json and the runs go.")] = Path("querywright-eval"),
@@ -49,7 +54,7 @@ def evaluate(
     with Querywright(home=home, catalog=catalog) as querywright, progress_bars() as progress:
         report = run(
             datasets,
-            arms.split(","),
+            arms.split(",") if arms else None,
             legs.split(","),
             querywright.pipeline,
             querywright.collection_store,
@@ -72,6 +77,9 @@ def compare(
         str | None, typer.Option(help="MEASURE:-DROP@p<ALPHA, e.g. nDCG@10:-0.01@p<.05 [what is significantly worse].")
     ] = None,
     measure: Annotated[str | None, typer.Option(help="What is compared where no gate says [nDCG@10].")] = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Let arms and queries that the second lacks pass.")
+    ] = False,
     seed: Seed = 0,
     home: Home = None,
     as_json: AsJson = False,
@@ -80,7 +88,7 @@ def compare(
     from .compare import compare as compare_folders
 
     del home  # taken, as every command does; the folders hold all there is
-    changes = compare_folders(before, after, gate, measure=measure, seed=seed)
+    changes = compare_folders(before, after, gate, measure=measure, seed=seed, allow_missing=allow_missing)
     _write(to_json(changes.to_object()) if as_json else changes.markdown().encode())
     if changes.failed:
         raise typer.Exit(1)

@@ -136,6 +136,7 @@ class ChangesObject(TypedDict):
     measure: str
     gate: str
     failed: bool
+    missing: int
     only_before: list[str]
     only_after: list[str]
     changes: list[ChangeRow]
@@ -143,7 +144,11 @@ class ChangesObject(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What changed between two evaluations; `only_before` and `only_after` name what the other lacks."""
+    """What changed between two evaluations; `only_before` and `only_after` name what the other lacks.
+
+    `missing` counts the results of the first that the second lacks; they fail the gate unless `allow_missing`, so
+    that dropping an arm or hard queries does not pass for an improvement.
+    """
 
     before: str
     after: str
@@ -151,11 +156,17 @@ class Changes:
     changes: tuple[Change, ...]
     only_before: tuple[str, ...] = field(default=())
     only_after: tuple[str, ...] = field(default=())
+    missing: int = 0
+    allow_missing: bool = False
 
     @property
     def failed(self) -> bool:
         """Say whether anything failed the gate: exit code 1."""
-        return any(change.failed for change in self.changes)
+        return any(change.failed for change in self.changes) or self._lacks
+
+    @property
+    def _lacks(self) -> bool:
+        return bool(self.missing) and not self.allow_missing
 
     def to_object(self) -> ChangesObject:
         """Return what `--json` prints."""
@@ -166,6 +177,7 @@ class Changes:
             "measure": self.gate.measure,
             "gate": str(self.gate),
             "failed": self.failed,
+            "missing": self.missing,
             "only_before": list(self.only_before),
             "only_after": list(self.only_after),
             "changes": [_row_object(change) for change in self.changes],
@@ -188,6 +200,8 @@ class Changes:
         left_out = sum(change.left_out for change in self.changes)
         if left_out:
             notes.append(f"Left out: {left_out} results of queries that only one side has, or has with another text.")
+        if self._lacks:
+            notes.append(f"Failed: {self.missing} results of the first evaluation are missing in the second.")
         for side, names in (("before", self.only_before), ("after", self.only_after)):
             if names:
                 notes.append(f"Only {side}: {_plain(', '.join(names))}.")
@@ -210,7 +224,13 @@ _Cells = Mapping[Key, Mapping[str, _Measured]]
 
 
 def compare(
-    before: Path, after: Path, gate: str | None = None, *, measure: str | None = None, seed: int = 0
+    before: Path,
+    after: Path,
+    gate: str | None = None,
+    *,
+    measure: str | None = None,
+    seed: int = 0,
+    allow_missing: bool = False,
 ) -> Changes:
     """Compare the evaluations in the folders `before` and `after`, as `evaluate --out` left them.
 
@@ -243,6 +263,8 @@ def compare(
         ),
         tuple("/".join(key) for key in ours if key not in pairs),
         tuple("/".join(key) for key in theirs if key not in pairs),
+        missing=sum(len(cell.keys() - theirs.get(key, {}).keys()) for key, cell in ours.items()),
+        allow_missing=allow_missing,
     )
 
 

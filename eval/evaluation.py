@@ -29,10 +29,12 @@ from .rewriting import gold_slots
 from .searches import parse_legs
 from .specs import load_dataset
 
+DEFAULT_ARMS = ("none", "auto", "gold")
+
 
 def run(
     datasets: Sequence[str | Path],
-    arms: Sequence[str],
+    arms: Sequence[str] | None,
     legs: Sequence[str],
     pipeline: Service,
     collections: Collections,
@@ -76,7 +78,7 @@ def run(
 
 def search(
     datasets: Sequence[str | Path],
-    arms: Sequence[str],
+    arms: Sequence[str] | None,
     legs: Sequence[str],
     pipeline: Service,
     collections: Collections,
@@ -94,7 +96,8 @@ def search(
 
     Writes queries.jsonl, qrels/, runs/ and rewrites/ under `out`. Everything given is checked before anything is
     indexed or searched: InputError (DatasetError for data) says what is wrong. `encoder` is the name of the encoder
-    of `collections`, `settings` are those of `pipeline`. With `settings`, what was computed before is read back from
+    of `collections`, `settings` are those of `pipeline`. Without `arms`, `DEFAULT_ARMS` as far as the data sets have
+    them. With `settings`, what was computed before is read back from
     HOME/eval-cache, unless `fresh`, and an evaluation that was interrupted goes on where it stopped; `jobs` processes
     search data sets side by side. `measures` are told beside the usual ones.
     """
@@ -103,8 +106,10 @@ def search(
     if jobs < 1:
         raise InputError(f"jobs: expected a whole number of at least 1, got {jobs}")
     told = all_measures(measures)
-    wanted_legs, wanted_arms = parse_legs(legs), parse_arms(arms, pipeline)
+    wanted_legs, wanted_arms = parse_legs(legs), parse_arms(DEFAULT_ARMS if arms is None else arms, pipeline)
     loaded = load_all(datasets, collections)
+    if arms is None:
+        wanted_arms = tuple(arm for arm in wanted_arms if arm.known is None or any(map(arm.known, loaded)))
     for arm in wanted_arms:
         if arm.known is not None and not any(arm.known(dataset) for dataset in loaded):
             raise InputError(f"arm {arm.name!r}: no query of the data sets has a rewrite of it; leave it out")

@@ -6,13 +6,18 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 from typing import cast
 
 from .. import InputError, NotFoundError, UnavailableError
 from ..retrieval.collection import Collection, Leg
+from ..rewrite.catalog import Catalog
 from ..rewrite.query import Query, Rewrite
+from ..service.local import CATALOG_FILE
 from ..service.schemas import REWRITE
+from ..service.settings import Settings
 from .arms import BASELINE, Arm, KnownRewriter, Rewrites, unchanged
 from .bench import Bench
 from .cache import Shelf, code_digest, digest, library_versions, settings_digest
@@ -47,6 +52,14 @@ def parse_legs(names: Sequence[str]) -> tuple[str, ...]:
 
 Outcomes = dict[str, Outcome]
 """Query id → its outcome."""
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnCatalog:
+    """A collection's own catalog and its file; none of both where it has none, or another is used."""
+
+    path: Path | None = None
+    catalog: Catalog | None = None
 
 
 class Searches:
@@ -98,14 +111,21 @@ class Searches:
         settings = self._bench.settings
         if settings is None:
             return Shelf()
-        about = {"arm": arm.name, "settings": settings_digest(settings), "code": code_digest(*_REWRITING_CODE)}
+        about = {
+            "arm": arm.name,
+            "settings": settings_digest(settings),
+            "catalog": digest(self._own_catalog.path.read_text("utf-8")) if self._own_catalog.path else None,
+            "code": code_digest(*_REWRITING_CODE),
+            "libraries": library_versions(),
+        }
         return self._bench.cache.shelf(self._dataset.name, f"{arm.name}-rewrites", about)
 
     def _rewritten(self, arm: Arm, queries: Sequence[JudgedQuery]) -> Iterable[Rewrite]:
         """Rewrite one after the other; where a model far away is waited for, several at a time."""
 
         def rewrite(judged: JudgedQuery) -> Rewrite:
-            return replace(self._bench.service.rewrite(judged.query, rewriter=arm.name), id=judged.id)
+            made = self._bench.service.rewrite(judged.query, rewriter=arm.name, catalog=self._own_catalog.catalog)
+            return replace(made, id=judged.id)
 
         settings = self._bench.settings
         if settings is None or not settings.llm or self._bench.jobs == 1 or arm.name not in ("auto", "llm"):
@@ -124,7 +144,9 @@ class Searches:
         with the time that search took.
         """
         if arm.run is not None:
-            return {query_id: Outcome.found(arm.run[query_id], rewrite) for query_id, rewrite in rewrites.items()}
+            return {
+                query_id: Outcome.found(arm.run.get(query_id, {}), rewrite) for query_id, rewrite in rewrites.items()
+            }
         covered = [judged for judged in self._dataset.queries if judged.id in rewrites]
         task = f"{self._dataset.name}: {arm.name}, {leg}"
         known = KnownRewriter(arm.name, rewrites)
@@ -149,10 +171,31 @@ class Searches:
             "keep_original": arm.keep_original,
             "depth": DEPTH,
             "arm": arm.name,
+            "settings": self._search_settings(),
             "code": code_digest(*_SEARCHING_CODE),
             "libraries": library_versions(),
         }
         return self._bench.cache.shelf(self._dataset.name, f"{arm.name}-{leg}", about)
+
+    def _search_settings(self) -> list[float]:
+        """Return the settings that ranking and fusing depend on."""
+        settings = self._bench.settings or Settings()
+        return [
+            settings.bm25_k1,
+            settings.bm25_b,
+            settings.lexical_weight,
+            settings.rewrite_share_base,
+            settings.rewrite_share_slope,
+        ]
+
+    @cached_property
+    def _own_catalog(self) -> _OwnCatalog:
+        """The catalog that the data set's collection has, as the service uses it, unless another was given."""
+        settings, name = self._bench.settings, self._dataset.corpus.collection
+        if settings is None or name is None or settings.catalog is not None:
+            return _OwnCatalog()
+        path = settings.home / name / CATALOG_FILE
+        return _OwnCatalog(path, Catalog.load(path)) if path.is_file() else _OwnCatalog()
 
     def _outcome(
         self, shelf: Shelf, arm: Arm, legs: Sequence[Leg], judged: JudgedQuery, known: KnownRewriter

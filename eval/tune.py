@@ -77,8 +77,6 @@ _GRID: Grid = {
     ("k1", "b"): list(product((0.9, 1.2, 1.5, 2.0), (0.4, 0.6, 0.75, 0.9))),
 }
 
-_KEEP = "It did not hold up on queries that it was not searched on: keep the defaults."
-
 _ROUNDS = 2
 """How often all groups are gone through."""
 
@@ -119,8 +117,12 @@ class Tuned:
         return {name: value for name, value in values if value != getattr(DEFAULT, name)}
 
     def worthwhile(self) -> bool:
-        """Say whether the parameters held up where they were not searched: in validation and in test."""
-        return bool(self.changed()) and self.validated.delta > TIE and self.tested.delta > TIE
+        """Say whether the parameters held up where they were not searched.
+
+        They must gain in validation beyond chance, and in a test on other queries.
+        """
+        elsewhere = self.training != self.test and self.tested.delta > TIE
+        return bool(self.changed()) and self.validated.low > 0 and elsewhere
 
     def to_object(self) -> dict[str, object]:
         """Return what `--json` prints."""
@@ -167,7 +169,7 @@ class Tuned:
         verdict = (
             ""
             if self.worthwhile()
-            else " This did not hold up on queries that it was not searched on: keep the defaults."
+            else " It is not shown to hold on queries that it was not searched on: keep the defaults."
         )
         notes = "".join(f"\nWarning: {warning}\n" for warning in self.warnings)
         return f"{rows}\nBest of {self.tried} combinations on {self.training}, {self.leg}: {found}.{verdict}\n{notes}"

@@ -34,9 +34,9 @@ class Counting:
         self.rewritten: list[str | None] = []
         self.searched: list[str | None] = []
 
-    def rewrite(self, query: Query, *, rewriter):
+    def rewrite(self, query: Query, *, rewriter, catalog=None):
         self.rewritten.append(query.id)
-        return self._pipeline.rewrite(query, rewriter=rewriter)
+        return self._pipeline.rewrite(query, rewriter=rewriter, catalog=catalog)
 
     def answer(self, query: Query, collection: Collection, **options):
         self.searched.append(query.id)
@@ -217,7 +217,7 @@ def test_what_failed_is_tried_again(bed: Bed) -> None:
     collections = Collections(bed.home)
     service = Counting(made)
     honest = service.rewrite
-    service.rewrite = lambda query, *, rewriter: (
+    service.rewrite = lambda query, *, rewriter, catalog: (
         Rewrite.keep(query)
         if query.id != "c2"
         else Rewrite(query.query, query.query, Rewrite.keep(query).decision, 1.0, degraded="llm_failed")
@@ -303,3 +303,25 @@ def test_side_by_side_says_the_same(bed: Bed, write_dataset: Callable[..., Path]
     assert service.searched == []
     assert any("other: gold" in task for task in tasks)
     assert _timeless(reports[0]) == _timeless(reports[1])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"bm25_k1": 0.1, "bm25_b": 0.0},
+        {"lexical_weight": 0.9},
+        {"rewrite_share_base": 0.05, "rewrite_share_slope": 0.0},
+    ],
+)
+def test_settings_of_searching_are_part_of_the_key(bed: Bed, change: dict[str, float]) -> None:
+    collections = Collections(bed.home)
+    searched = []
+    for made in (Settings(home=bed.home, encoder="none"), Settings(home=bed.home, encoder="none", **change)) * 2:
+        service = Counting(made)
+        out = bed.home / str(len(searched))
+        run([bed.folder], ["auto"], ["lexical"], service, collections, out, encoder="none", settings=made)
+        searched.append(len(service.searched))
+        service.close()
+    assert searched[0] > 0
+    assert searched[1] > 0
+    assert searched[2:] == [0, 0]

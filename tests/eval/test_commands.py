@@ -59,6 +59,36 @@ def test_compare_passes_what_is_alike_and_fails_what_got_worse(run: Run, evaluat
     assert err.count("\n") == 1
 
 
+def test_compare_fails_what_is_missing(run: Run, evaluated: tuple[Path, Path]) -> None:
+    lines = (evaluated[1] / "queries.jsonl").read_text("utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if json.loads(line)["arm"] == "none"]
+    (evaluated[1] / "queries.jsonl").write_text("".join(kept), "utf-8")
+    assert run("compare", *evaluated)[0] == 1
+    assert run("compare", *evaluated, "--allow-missing")[0] == 0
+
+
+def test_a_collection_is_evaluated_with_its_own_catalog(run: Run, tmp_path: Path) -> None:
+    demo, home = Path(cli.__file__).parents[1] / "data" / "demo", ("--home", tmp_path / "home")
+    assert run("index", demo, "--collection", "own", "--catalog", demo / "catalog.toml", *home)[0] == 0
+    spec = f"files:queries={demo / 'queries.jsonl'},qrels={demo / 'qrels.tsv'},collection=own"
+    code, out, _ = run(
+        "evaluate", spec, "--arms", "auto", "--legs", "lexical", "--out", tmp_path / "o", *home, "--json"
+    )
+    assert code == 0
+    (dataset,) = json.loads(out)["datasets"].values()
+    assert dataset["arms"]["auto"]["lexical"]["vs_none"]["delta"] > 0.2
+
+
+def test_gold_is_only_wanted_where_it_is_typed(run: Run, tiny: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (tiny / "queries.jsonl").read_text("utf-8").splitlines()]
+    for row in rows:
+        row.pop("rewrite", None)
+    (tiny / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    options = ("--legs", "lexical", "--home", tmp_path / "home", "--out", tmp_path / "out")
+    assert run("evaluate", tiny, *options)[0] == 0
+    assert run("evaluate", tiny, "--arms", "none,gold", *options)[0] == 2
+
+
 def test_pool_and_read_back(run: Run, tiny: Path, tmp_path: Path) -> None:
     queries, pool, home = tiny / "queries.jsonl", tmp_path / "pool.tsv", tmp_path / "home"
     code, out, _ = run("pool", queries, "--corpus", tiny, "--out", pool, "--legs", "lexical", "--home", home, "--json")

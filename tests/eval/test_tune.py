@@ -80,7 +80,7 @@ def _queries(start: int, count: int) -> tuple[list[dict[str, object]], list[tupl
         queries.append(
             {
                 "_id": f"q{number}",
-                "text": f"{typed} {typed} zz{'ab'[number // 22]}{chr(97 + number % 22)}",
+                "text": f"{typed} {typed} zz{'abcdefgh'[number // 22]}{chr(97 + number % 22)}",
                 "profile": profile,
             }
         )
@@ -105,7 +105,7 @@ def test_defaults_rank_as_the_service_does(tmp_path: Path, word_encoder: Encoder
 
 
 def test_the_gate_and_the_weights_are_found(corner: Callable[..., Corner]) -> None:
-    training, test = corner("training", *_queries(0, 22)), corner("test", *_queries(22, 22))
+    training, test = corner("training", *_queries(0, 66)), corner("test", *_queries(66, 66))
     found = tune(training, test, [_Says()], grid=GRID, measure="nDCG@1")
     # Right rewrites need more weight than the misleading originals; the gate keeps the wrong ones out already.
     assert found.parameters.share(0.5) > DEFAULT.share(0.5)
