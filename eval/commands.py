@@ -113,7 +113,8 @@ def tune(
     from .tune import Corner
     from .tune import tune as search_parameters
 
-    with Querywright(home=home, catalog=catalog) as querywright, progress_bars() as progress:
+    # The gate's threshold is among what is searched, so that nothing may be held back before.
+    with Querywright(home=home, catalog=catalog, min_confidence=0.0) as querywright, progress_bars() as progress:
         bench = _bench(querywright, progress)
         loaded = [load_all([name], querywright.collection_store)[0] for name in (training, test)]
         ours, theirs = (Corner(dataset, index(dataset, bench)) for dataset in loaded)

@@ -63,11 +63,6 @@ def beir_rows(path: Path) -> Iterator[Judgment]:
     return _tsv(path, text_lines(path))
 
 
-def trec_rows(path: Path) -> Iterator[Judgment]:
-    """Yield the judgments of a file as TREC has them: query, iteration, document, grade."""
-    return _trec(path, text_lines(path))
-
-
 def pool_rows(path: Path) -> Iterator[Judgment]:
     """Yield the judgments of a pool in JSON Lines; a score of null is no judgment yet."""
     for row in json_rows(path):

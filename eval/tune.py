@@ -23,8 +23,8 @@ from ..retrieval.snapshot import DEPTH, Leg, Snapshot
 from ..rewrite.catalog import Catalog
 from ..rewrite.gate import Gate
 from ..rewrite.query import Decision, Query, Rewrite
-from ..rewrite.rewriter import Chain, Rewriter
-from ..service.pipeline import rewrite_share
+from ..rewrite.rewriter import Chain, Rewriter, surest
+from ..service.pipeline import INTERPRETATIONS, rewrite_share
 from .dataset import Dataset
 from .significance import TIE, Comparison, compare, seed_for
 
@@ -32,9 +32,6 @@ Floats = NDArray[np.float64]
 
 FOLDS = 5
 """Parts of the training data set, conversations kept whole, that cross-validation holds out in turn."""
-
-INTERPRETATIONS = 0.7
-"""What all interpretations of an ambiguous query weigh together, as in `service.pipeline`."""
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -400,9 +397,8 @@ def _corpus_terms(snapshot: Snapshot) -> Iterable[list[str]]:
 
 
 def _texts(rewrites: Sequence[Rewrite], parameters: Parameters) -> list[tuple[str, float]]:
-    """Return what is searched beside the original, with its weights: what the first sure rewrite says."""
-    gate = Gate(parameters.min_confidence)
-    rewrite = next((rewrite for rewrite in rewrites if gate.accepts(rewrite)), None)
+    """Return what is searched beside the original, with its weights: what the chain would take."""
+    rewrite = surest(filter(Gate(parameters.min_confidence).accepts, rewrites))
     if rewrite is None:
         return []
     if rewrite.rewrite != rewrite.original:

@@ -161,14 +161,6 @@ class Store:
                 passage = Passage(row[0], row[1], row[2], row[3], _metadata(row[4]))
                 yield StoredPassage(passage, row[5], row[6]), row[7]
 
-    def incomplete(self) -> list[str]:
-        """Return the documents that lack passages; transactions see to it that there are none."""
-        query = """
-            SELECT doc_id FROM documents d
-            WHERE passages <> (SELECT count(*) FROM passages p WHERE p.doc_id = d.doc_id)
-        """
-        return [row[0] for row in self._rows(query, ())]
-
     def _prepare(self) -> None:
         """Set the connection up; make the tables in a new file, check their version in another."""
         with self._errors():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -17,6 +17,17 @@ SURE = 0.7
 """From this confidence on, asking a further rewriter is not worth its time."""
 
 _log = logging.getLogger(__name__)
+
+
+def surest(rewrites: Iterable[Rewrite]) -> Rewrite | None:
+    """Return the most confident of `rewrites`, the earlier of equals; nothing is read past one that is `SURE`."""
+    best: Rewrite | None = None
+    for rewrite in rewrites:
+        if best is None or rewrite.confidence > best.confidence:
+            best = rewrite
+        if best.alternatives or best.confidence >= SURE:
+            break
+    return best
 
 
 class Rewriter(Protocol):
@@ -74,25 +85,25 @@ class Chain:
         return self._gate.opens(query, has_catalog=self._catalog is not None)
 
     def _best(self, query: Query, begun: float) -> Rewrite:
-        best: Rewrite | None = None
-        degraded: str | None = None
+        failures: list[str] = []
+        best = surest(self._acceptable_ones(query, begun, failures)) or Rewrite.keep(query)
+        return replace(best, degraded=failures[0] if failures else best.degraded)
+
+    def _acceptable_ones(self, query: Query, begun: float, failures: list[str]) -> Iterator[Rewrite]:
+        """Ask one rewriter after the other; what fails is named in `failures`."""
         for rewriter in self._rewriters:
-            if best is not None and (best.alternatives or best.confidence >= SURE):
-                break
             if time.perf_counter() - begun > self._budget:
-                degraded = degraded or "rewrite_timeout"
-                break
+                failures.append("rewrite_timeout")
+                return
             try:
                 result = rewriter.rewrite(query)
                 wanted = result.decision is not Decision.KEEP and self._acceptable(query, result)
             except Exception as error:  # noqa: BLE001 # whatever fails only degrades, visibly
                 _log.warning("rewriter %s failed: %s", rewriter.name, type(error).__name__)
-                degraded = degraded or f"{rewriter.name}_failed"
+                failures.append(f"{rewriter.name}_failed")
                 continue
-            if wanted and (best is None or result.confidence > best.confidence):
-                best = result
-        best = best or Rewrite.keep(query)
-        return replace(best, degraded=degraded or best.degraded)
+            if wanted:
+                yield result
 
     def _acceptable(self, query: Query, result: Rewrite) -> bool:
         if not self._gate.accepts(result):
