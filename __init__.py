@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Query,
         Rewrite,
         Turn,
+        Usage,
     )
     from .service.answer import Answer, Stage
     from .service.client import AsyncClient, Client
@@ -68,6 +69,7 @@ __all__ = [
     "StorageError",
     "Turn",
     "UnavailableError",
+    "Usage",
 ]
 
 
@@ -124,6 +126,7 @@ _HOMES = {
             "Query",
             "Rewrite",
             "Turn",
+            "Usage",
         ),
         ".rewrite.query",
     ),

@@ -11,13 +11,14 @@ from typing import Protocol
 from pydantic import TypeAdapter, ValidationError
 
 from .. import DatasetError, InputError
-from ..rewrite.query import Alternative, Decision, Edit, Query, Rewrite, Role
+from ..rewrite.query import Alternative, Decision, Edit, Query, Rewrite, Role, Usage
 from ..rewrite.rewriter import Rewriter
 from .dataset import Dataset, JudgedQuery
 from .rows import Row, json_rows
 from .runs import Run, read_run
 
 _EDITS = TypeAdapter(tuple[Edit, ...])
+_USAGE = TypeAdapter(Usage | None)
 
 BASELINE = "none"
 """The arm that every other one is compared with."""
@@ -193,6 +194,7 @@ def _read_rewrite(row: Row) -> Rewrite:
         degraded=row.optional_string("degraded"),
         seconds=_number(row, "seconds", 0.0),
         id=row.identifier("id"),
+        usage=_usage(row),
     )
 
 
@@ -221,6 +223,17 @@ def _edits(row: Row) -> tuple[Edit, ...]:
         first = error.errors()[0]
         field = ".".join(map(str, ("edits", *first["loc"])))
         raise row.error(field, f"expected the edits of a rewrite: {first['msg']}") from error
+
+
+def _usage(row: Row) -> Usage | None:
+    try:
+        usage = _USAGE.validate_python(row.data.get("usage"))
+    except ValidationError as error:
+        expected = 'expected {"calls": ..., "input_tokens": ..., "output_tokens": ...} or null'
+        raise row.error("usage", f"{expected}: {error.errors()[0]['msg']}") from error
+    if usage and (usage.calls < 1 or min(usage.input_tokens or 0, usage.output_tokens or 0) < 0):
+        raise row.error("usage", "expected at least one call and tokens of at least 0, or null")
+    return usage
 
 
 def _alternatives(row: Row) -> tuple[Alternative, ...]:

@@ -48,6 +48,7 @@ class QueryRow(TypedDict):
     none: Mapping[str, float]
     stages: Mapping[str, float]
     ms: Mapping[str, float]
+    usage: Mapping[str, int | None] | None
 
 
 class Group(TypedDict):

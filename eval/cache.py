@@ -30,7 +30,7 @@ _FORMAT = 1
 _GROUP_SECONDS = 0.1
 _ROOT = Path(__file__).parent.parent
 _LIBRARIES = ("faiss-cpu", "faiss-gpu", "numpy", "PyStemmer", "rjieba", "sentence-transformers", "torch")
-_ELSEWHERE = {"home", "catalog", "encoder", "default_collection", "threads", "max_body_mb"}
+_ELSEWHERE = {"home", "catalog", "llm_prompt", "encoder", "default_collection", "threads", "max_body_mb"}
 """Settings that change no rewrite, or that enter a key by what they name."""
 
 
@@ -53,10 +53,10 @@ def library_versions() -> dict[str, str]:
 
 
 def settings_digest(settings: Settings) -> str:
-    """Return the digest of the settings that a rewrite depends on; the catalog counts by what it says."""
+    """Return the digest of the settings that a rewrite depends on; catalog and prompt count by what they say."""
     values = {key: value for key, value in settings.model_dump(mode="json").items() if key not in _ELSEWHERE}
-    catalog = None if settings.catalog is None else _catalog_digest(settings.catalog)
-    return digest([values, catalog])
+    said = [None if path is None else _digest_of_given(path) for path in (settings.catalog, settings.llm_prompt)]
+    return digest([values, *said])
 
 
 Row = Mapping[str, Any]
@@ -175,7 +175,7 @@ def _file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _catalog_digest(path: Path) -> str:
+def _digest_of_given(path: Path) -> str:
     try:
         return _file_digest(path)
     except OSError as error:

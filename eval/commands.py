@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,7 +27,21 @@ Seed = Annotated[int, typer.Option(help="Seed of the randomisation test.")]
 def register(app: typer.Typer) -> None:
     """Add the evaluation's commands to the command line."""
     for command in (evaluate, compare, tune, pool):
-        app.command()(command)
+        app.command()(_resumable(command))
+
+
+def _resumable(command: Callable[..., None]) -> Callable[..., None]:
+    """Return `command` so that Ctrl-C ends it with a line that says how to go on: what was computed is kept."""
+
+    @wraps(command)
+    def run(*words: object, **options: object) -> None:
+        try:
+            command(*words, **options)
+        except KeyboardInterrupt:
+            typer.echo("querywright: interrupted; run the same command to go on", err=True)
+            raise typer.Exit(1) from None
+
+    return run
 
 
 def evaluate(
@@ -74,7 +90,10 @@ def compare(
     before: Annotated[Path, typer.Argument(help="The folder of an evaluation.")],
     after: Annotated[Path, typer.Argument(help="The folder of another.")],
     gate: Annotated[
-        str | None, typer.Option(help="MEASURE:-DROP@p<ALPHA, e.g. nDCG@10:-0.01@p<.05 [what is significantly worse].")
+        list[str] | None,
+        typer.Option(
+            help="MEASURE:-DROP@p<ALPHA, as nDCG@10:-0.01@p<.05; all must hold [nothing significantly worse]."
+        ),
     ] = None,
     measure: Annotated[str | None, typer.Option(help="What is compared where no gate says [nDCG@10].")] = None,
     allow_missing: Annotated[
@@ -88,7 +107,7 @@ def compare(
     from .compare import compare as compare_folders
 
     del home  # taken, as every command does; the folders hold all there is
-    changes = compare_folders(before, after, gate, measure=measure, seed=seed, allow_missing=allow_missing)
+    changes = compare_folders(before, after, gate or (), measure=measure, seed=seed, allow_missing=allow_missing)
     _write(to_json(changes.to_object()) if as_json else changes.markdown().encode())
     if changes.failed:
         raise typer.Exit(1)
@@ -98,37 +117,40 @@ def tune(
     training: Annotated[str, typer.Argument(help="The data set to search on.")],
     test: Annotated[str, typer.Argument(help="Another, to report on.")],
     legs: Annotated[str, typer.Option(help="lexical, dense or both.")] = "lexical,dense",
-    measure: Annotated[str, typer.Option(help="nDCG@k.")] = "nDCG@5",
+    measure: Annotated[str, typer.Option(help="What is made as high as can be, by ir_measures' name.")] = "nDCG@5",
+    prompt: Annotated[
+        list[Path] | None, typer.Option(help="A prompt for the LLM to try beside the one that is set; repeatable.")
+    ] = None,
     folds: Annotated[int, typer.Option(min=2, help="Parts of the cross-validation.")] = 5,
+    jobs: Annotated[int, typer.Option(min=1, help="Queries that wait for an LLM at a time.")] = 1,
     seed: Seed = 0,
     catalog: CatalogFile = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Search fusion weights, the gate's threshold and BM25's parameters on one data set, and report on another."""
+    """Search fusion weights, the gate's threshold, BM25's parameters and prompts on one data set, report on another."""
     from ..retrieval.collection import check_legs
-    from ..rewrite.catalog import Catalog
     from .evaluation import load_all, progress_bars
-    from .searches import index
-    from .tune import Corner
+    from .measures import checked_measure
+    from .prepared import Parameters
+    from .tune import corners
     from .tune import tune as search_parameters
 
-    # The gate's threshold is among what is searched, so that nothing may be held back before.
-    with Querywright(home=home, catalog=catalog, min_confidence=0.0) as querywright, progress_bars() as progress:
-        bench = _bench(querywright, progress)
+    wanted_legs, wanted_measure = check_legs(legs.split(",")), checked_measure(measure)
+    with Querywright(home=home, catalog=catalog) as querywright, progress_bars() as progress:
+        settings, bench = querywright.settings, _bench(querywright, progress, jobs)
         loaded = [load_all([name], querywright.collection_store)[0] for name in (training, test)]
-        ours, theirs = (Corner(dataset, index(dataset, bench)) for dataset in loaded)
-        tuned = search_parameters(
-            ours,
-            theirs,
-            [querywright.pipeline.rewriter(name) for name in ("catalog", "history")],
-            catalog=Catalog.load(catalog) if catalog else None,
-            legs=check_legs(legs.split(",")),
-            measure=measure,
-            folds=folds,
-            seed=seed,
-            progress=progress,
-        )
+        with corners(loaded[0], loaded[1], bench, settings, prompt or ()) as (ours, theirs):
+            tuned = search_parameters(
+                ours,
+                theirs,
+                Parameters.of(settings),
+                legs=wanted_legs,
+                measure=wanted_measure,
+                folds=folds,
+                seed=seed,
+                progress=progress,
+            )
     _write(to_json(tuned.to_object()) if as_json else tuned.markdown().encode())
 
 
@@ -160,7 +182,7 @@ def pool(
     _write(to_json(row) if as_json else text.encode())
 
 
-def _bench(querywright: Querywright, progress: Progress) -> Bench:
+def _bench(querywright: Querywright, progress: Progress, jobs: int = 1) -> Bench:
     from .bench import Bench
     from .cache import Cache
 
@@ -172,6 +194,7 @@ def _bench(querywright: Querywright, progress: Progress) -> Bench:
         encoder=settings.encoder,
         settings=settings,
         cache=Cache.at(settings.home),
+        jobs=jobs,
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from .. import DatasetError, InputError
+from .breakdown import Key
 from .rows import Row, json_rows, kind
 from .significance import TIE, Comparison, holm, seed_for
 from .significance import compare as compare_differences
@@ -25,9 +26,6 @@ _WORST = 3
 
 _GATE = re.compile(r"(?P<measure>[^\s:]+):(?P<least>[+-]?(?:\d+\.?\d*|\.\d+))(?:@p<(?P<p>\d*\.?\d+))?")
 _GATE_FORM = "expected MEASURE:-DROP@p<ALPHA or MEASURE:-DROP, e.g. nDCG@10:-0.01@p<.05"
-
-Key = tuple[str, str, str]
-"""Data set, arm and leg."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +81,7 @@ class QueryChange:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One data set, arm and leg in both evaluations, on the queries that both hold.
+    """One data set, arm and leg in both evaluations, on the queries that both hold, as `gate` looks at it.
 
     `left_out` counts the queries of either that the other lacks or has with another text; `before` and `after`
     are means. `comparison` is of after - before; `worst` the queries that lost most.
@@ -92,6 +90,7 @@ class Change:
     dataset: str
     arm: str
     leg: str
+    gate: Gate
     queries: int
     left_out: int
     before: float
@@ -108,6 +107,8 @@ class ChangeRow(TypedDict):
     dataset: str
     arm: str
     leg: str
+    measure: str
+    gate: str
     queries: int
     left_out: int
     before: float
@@ -135,6 +136,7 @@ class ChangesObject(TypedDict):
     after: str
     measure: str
     gate: str
+    gates: list[str]
     failed: bool
     missing: int
     only_before: list[str]
@@ -146,13 +148,14 @@ class ChangesObject(TypedDict):
 class Changes:
     """What changed between two evaluations; `only_before` and `only_after` name what the other lacks.
 
-    `missing` counts the results of the first that the second lacks; they fail the gate unless `allow_missing`, so
-    that dropping an arm or hard queries does not pass for an improvement.
+    Each of `gates` has a change for each data set, arm and leg, and all must hold. `missing` counts the results of
+    the first that the second lacks; they fail the gate unless `allow_missing`, so that dropping an arm or hard
+    queries does not pass for an improvement.
     """
 
     before: str
     after: str
-    gate: Gate
+    gates: tuple[Gate, ...]
     changes: tuple[Change, ...]
     only_before: tuple[str, ...] = field(default=())
     only_after: tuple[str, ...] = field(default=())
@@ -174,8 +177,9 @@ class Changes:
             "format": 1,
             "before": self.before,
             "after": self.after,
-            "measure": self.gate.measure,
-            "gate": str(self.gate),
+            "measure": ", ".join(_measures(self.gates)),
+            "gate": ", ".join(map(str, self.gates)),
+            "gates": [str(gate) for gate in self.gates],
             "failed": self.failed,
             "missing": self.missing,
             "only_before": list(self.only_before),
@@ -184,20 +188,26 @@ class Changes:
         }
 
     def markdown(self) -> str:
-        """Return a table with a row for each data set, arm and leg, and what failed below it."""
+        """Return a table for each gate, with a row for each data set, arm and leg, and what failed below them."""
+        tables = "\n".join(map(self._table, self.gates))
+        return tables + "".join(f"\n{paragraph}\n" for paragraph in self._notes())
+
+    def _table(self, gate: Gate) -> str:
         head = (
-            "set", "arm", "leg", "queries", f"{self.gate.measure} before", "after", "delta", "low..high",
+            "set", "arm", "leg", "queries", f"{gate.measure} before", "after", "delta", "low..high",
             "p", "p_holm", "helped/hurt/tied", "gate",
         )  # fmt: skip
         lines = [head, tuple("---" if name in {*head[:3], "gate"} else "---:" for name in head)]
-        lines += [_cells(change) for change in self.changes]
-        table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-        return table + "".join(f"\n{paragraph}\n" for paragraph in self._notes())
+        lines += [_cells(change) for change in self._of(gate)]
+        return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+    def _of(self, gate: Gate) -> list[Change]:
+        return [change for change in self.changes if change.gate == gate]
 
     def _notes(self) -> list[str]:
         """Return what is to be said below the table."""
         notes = [f"Before: {_plain(self.before)}; after: {_plain(self.after)}."]
-        left_out = sum(change.left_out for change in self.changes)
+        left_out = sum(change.left_out for change in self._of(self.gates[0]))
         if left_out:
             notes.append(f"Left out: {left_out} results of queries that only one side has, or has with another text.")
         if self._lacks:
@@ -205,9 +215,12 @@ class Changes:
         for side, names in (("before", self.only_before), ("after", self.only_after)):
             if names:
                 notes.append(f"Only {side}: {_plain(', '.join(names))}.")
-        failed = [change for change in self.changes if change.failed]
-        verdict = f"failed by {len(failed)} of {len(self.changes)} rows" if failed else "passed"
-        return [*notes, f"Gate {self.gate}: {verdict}.", *map(_worst, failed)]
+        for gate in self.gates:
+            changes = self._of(gate)
+            failed = [change for change in changes if change.failed]
+            verdict = f"failed by {len(failed)} of {len(changes)} rows" if failed else "passed"
+            notes += [f"Gate {gate}: {verdict}.", *map(_worst, failed)]
+        return notes
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +239,7 @@ _Cells = Mapping[Key, Mapping[str, _Measured]]
 def compare(
     before: Path,
     after: Path,
-    gate: str | None = None,
+    gates: Sequence[str] = (),
     *,
     measure: str | None = None,
     seed: int = 0,
@@ -235,13 +248,15 @@ def compare(
     """Compare the evaluations in the folders `before` and `after`, as `evaluate --out` left them.
 
     Each data set, arm and leg that both hold is compared on the queries that both hold with the same text; p
-    is adjusted over all of them by Holm. `gate` is MEASURE:-DROP@p<ALPHA; by default it fails what is
-    significantly worse at .05 on `measure` (nDCG@10). Raises InputError for a gate that cannot be read, a
-    folder without queries.jsonl, a measure that was not measured, or evaluations with nothing in common.
+    is adjusted over all that could differ by Holm (see `_adjusted`). A gate is MEASURE:-DROP@p<ALPHA, and of
+    several all must hold; without any it fails what is significantly worse at .05 on `measure` (nDCG@10). Raises
+    InputError for a gate that cannot be read, a folder without queries.jsonl, a measure that was not measured, or
+    evaluations with nothing in common.
     """
-    wanted = Gate(measure or MEASURE) if gate is None else Gate.parse(gate)
-    if measure is not None and wanted.measure != measure:
-        raise InputError(f"measure: the gate is on {wanted.measure}, not on {measure[:40]}; leave one of them out")
+    wanted = tuple(dict.fromkeys(map(Gate.parse, gates))) or (Gate(measure or MEASURE),)
+    for gate in wanted:
+        if measure is not None and gate.measure != measure:
+            raise InputError(f"measure: the gate is on {gate.measure}, not on {measure[:40]}; leave one of them out")
     ours, theirs = _read(before), _read(after)
     pairs = {key: _common(ours[key], theirs[key]) for key in ours if key in theirs}
     pairs = {key: ids for key, ids in pairs.items() if ids}
@@ -249,23 +264,56 @@ def compare(
         raise InputError(
             f"{before} and {after}: nothing in common: expected a data set, arm, leg and query that both hold"
         )
+    measures = _measures(wanted)
     for folder, cells in ((before, ours), (after, theirs)):
-        _check_measured(folder, wanted.measure, [cells[key][query] for key, ids in pairs.items() for query in ids])
-    found = [_difference(key, ids, ours[key], theirs[key], wanted.measure, seed) for key, ids in pairs.items()]
-    adjusted = holm([comparison.p for comparison in found])
+        for name in measures:
+            _check_measured(folder, name, [cells[key][query] for key, ids in pairs.items() for query in ids])
+    found = {
+        (name, key): _difference(key, ids, ours[key], theirs[key], name, seed)
+        for name in measures
+        for key, ids in pairs.items()
+    }
+    adjusted = _adjusted(found)
     return Changes(
         str(before),
         str(after),
         wanted,
         tuple(
-            _change(key, ids, ours[key], theirs[key], wanted, comparison, p)
-            for (key, ids), comparison, p in zip(pairs.items(), found, adjusted, strict=True)
+            _change(key, ids, ours[key], theirs[key], gate, found[gate.measure, key], adjusted[gate.measure, key])
+            for gate in wanted
+            for key, ids in pairs.items()
         ),
         tuple("/".join(key) for key in ours if key not in pairs),
         tuple("/".join(key) for key in theirs if key not in pairs),
         missing=sum(len(cell.keys() - theirs.get(key, {}).keys()) for key, cell in ours.items()),
         allow_missing=allow_missing,
     )
+
+
+def _measures(gates: Sequence[Gate]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(gate.measure for gate in gates))
+
+
+def _adjusted(found: Mapping[tuple[str, Key], Comparison]) -> dict[tuple[str, Key], float]:
+    """Return p adjusted by Holm over the comparisons that could reject: on every measure that a gate looks at.
+
+    Where no query differs, flipping signs changes nothing and no test can reject: such a comparison (of `none` when
+    only a rewriter changed, of `gold`) is not in the family (Tarone, Biometrics 1990). A run made elsewhere is the
+    same on each leg: it is tested once.
+    """
+    family = {
+        (measure, _tested(key)): comparison.p
+        for (measure, key), comparison in found.items()
+        if comparison.helped or comparison.hurt
+    }
+    adjusted = dict(zip(family, holm(tuple(family.values())), strict=True))
+    return {(measure, key): adjusted.get((measure, _tested(key)), 1.0) for measure, key in found}
+
+
+def _tested(key: Key) -> Key:
+    """Return what the comparison of a data set, arm and leg is a test of: a run is the same on each leg."""
+    dataset, arm, leg = key
+    return (dataset, arm, "") if arm.startswith("run:") else (dataset, arm, leg)
 
 
 def _common(ours: Mapping[str, _Measured], theirs: Mapping[str, _Measured]) -> tuple[str, ...]:
@@ -281,7 +329,7 @@ def _difference(
     seed: int,
 ) -> Comparison:
     differences = [theirs[query].values[measure] - ours[query].values[measure] for query in ids]
-    return compare_differences(differences, [ours[query].conversation for query in ids], seed_for(seed, *key))
+    return compare_differences(differences, [ours[query].conversation for query in ids], seed_for(seed, *_tested(key)))
 
 
 def _change(
@@ -307,6 +355,7 @@ def _change(
     lost = sorted((one for one in queries if one.after < one.before - TIE), key=lambda one: one.after - one.before)
     return Change(
         *key,
+        gate=gate,
         queries=len(ids),
         left_out=len(ours.keys() | theirs.keys()) - len(ids),
         before=math.fsum(one.before for one in queries) / len(ids),
@@ -363,6 +412,8 @@ def _row_object(change: Change) -> ChangeRow:
         "dataset": change.dataset,
         "arm": change.arm,
         "leg": change.leg,
+        "measure": change.gate.measure,
+        "gate": str(change.gate),
         "queries": change.queries,
         "left_out": change.left_out,
         "before": change.before,

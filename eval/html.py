@@ -10,13 +10,16 @@ from pathlib import Path
 
 from .arms import BASELINE
 from .breakdown import Group, Key, QueryRow, by_cell, change
+from .cost import HEAD as COST_HEAD
+from .cost import table as cost_table
+from .cost import unreported
 from .examples import both_ends
 from .extremes import Extremes, extremes
 from .headline import Headline, Verdict, headline, p_value, signed
 from .markup import Markup, join, tag
 from .measures import MAIN_MEASURE, MEASURES, mean
 from .plots import Point, Scale, interval_bar, legend, reliability, risk_curve, scatter, shape, shares
-from .report import DatasetResult, LegResult, Report, closeness
+from .report import DatasetResult, LegResult, Report, closeness, llm_costs
 from .runs import write_whole
 from .tables import counted, figures_of, figures_row, grid, scroll, unfold
 
@@ -375,7 +378,19 @@ class _Section:
             scatter(f"Gain against time: {told}", points),
             tag("div", arms, tag("ul", *forms, class_="legend"), class_="legends"),
             figures_of("Milliseconds of each stage", grid(head, list(self._stages()), words=3)),
+            *self._llm(),
         )
+
+    def _llm(self) -> Iterator[Markup]:
+        """Yield what LLMs cost each arm, where any was asked."""
+        costs = llm_costs(self._dataset)
+        queries = {arm: next(iter(legs.values()))["queries"] for arm, legs in self._dataset["arms"].items()}
+        rows = [figures_row((arm,), figures) for arm, *figures in cost_table(costs, queries)]
+        if rows:
+            yield tag("h4", "Calls of LLMs and their tokens")
+            yield scroll("Calls of LLMs and their tokens", grid(COST_HEAD, rows, words=1))
+        if note := unreported(costs.values()):
+            yield tag("p", note, class_="lead")
 
     def _stages(self) -> Iterator[Markup]:
         for arm, leg, result in self._results():

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .. import DatasetError, InputError, MissingExtraError
+from .. import DatasetError, InputError, MissingExtraError, QuerywrightError, UnavailableError
 from ..retrieval.passage import Document
 from ..rewrite.query import Query, Role, Turn
 from .corpus import Corpus
@@ -25,10 +25,11 @@ def read_ir_dataset(name: str) -> Dataset:
 
     Topics of CAsT bring their conversation's earlier turns and their manual rewrite. Raises MissingExtraError where
     ir_datasets is not installed, InputError for a name that it does not know, DatasetError for a data set without
-    documents, queries or judgments.
+    documents, queries or judgments, UnavailableError for one that it cannot download.
     """
     if find_spec("ir_datasets") is None:
-        raise MissingExtraError(f"data set 'irds:{name}': ir_datasets is not installed: pip install ir_datasets")
+        hint = "pip install 'querywright[irds]'"
+        raise MissingExtraError(f"data set 'irds:{name}': ir_datasets is not installed: {hint}")
     try:
         source = import_module("ir_datasets").load(name)
     except KeyError as error:
@@ -36,6 +37,17 @@ def read_ir_dataset(name: str) -> Dataset:
     for part in ("docs", "queries", "qrels"):
         if not getattr(source, f"has_{part}")():
             raise DatasetError(f"irds:{name}: {part}: expected some, but ir_datasets has none for it; see its subsets")
+    try:
+        return _read(name, source)
+    except QuerywrightError:
+        raise
+    except Exception as error:  # each source of ir_datasets has its own ways to fail
+        hint = "check the network, or the files that it wants put in place by hand"
+        message = f"data set 'irds:{name}': ir_datasets could not read it ({type(error).__name__}): {hint}"
+        raise UnavailableError(message) from error
+
+
+def _read(name: str, source: Any) -> Dataset:  # noqa: ANN401 # ir_datasets is untyped
     place = Path(f"irds:{name}")
     queries = {judged.id: judged for judged in _queries(source)}
     ids = frozenset(document.doc_id for document in _documents(source))
@@ -51,7 +63,7 @@ def read_ir_dataset(name: str) -> Dataset:
     return Dataset.judged(name, place, Queries(queries), qrels, corpus, place)
 
 
-def _documents(source: Any) -> Iterator[Document]:  # noqa: ANN401 # ir_datasets is untyped
+def _documents(source: Any) -> Iterator[Document]:  # noqa: ANN401
     for document in source.docs_iter():
         title = getattr(document, "title", "") or ""
         text = getattr(document, "text", None)
@@ -62,6 +74,8 @@ def _queries(source: Any) -> Iterator[JudgedQuery]:  # noqa: ANN401
     said: dict[str, list[Turn]] = {}
     for row in source.queries_iter():
         text = next((value for key in _TEXTS if (value := getattr(row, key, None))), "")
+        if not text.strip():
+            continue  # a turn of the system among the topics
         gold = next((value for key in _GOLDS if (value := getattr(row, key, None))), None)
         topic = getattr(row, "topic_number", None)
         history = said.setdefault(str(topic), []) if topic is not None else []

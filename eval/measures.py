@@ -31,12 +31,16 @@ def all_measures(further: Sequence[str] = ()) -> tuple[str, ...]:
     """
     names = dict.fromkeys(MEASURES)
     for name in further:
-        names[_checked(name.strip())] = None
+        names[checked_measure(name)] = None
     return tuple(names)
 
 
-def _checked(name: str) -> str:
-    """Return `name` as ir_measures writes it, once it has measured something."""
+def checked_measure(name: str) -> str:
+    """Return `name` as ir_measures writes it, once it has measured something.
+
+    Raises InputError for a name that ir_measures does not know, or that needs what is not installed.
+    """
+    name = name.strip()
     try:
         measure = ir_measures.parse_measure(name)
         ir_measures.evaluator([measure], {"q": {"d": 1}}).calc_aggregate({"q": {"d": 1.0}})

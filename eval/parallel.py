@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
@@ -75,6 +76,8 @@ def _follow(futures: Sequence[Future[None]], queue: SimpleQueue[Told], bench: Be
 
 
 def _begin(queue: SimpleQueue[Told]) -> None:
+    # Ctrl-C reaches every process: here it ends the work without a word, what is done is in the cache.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     _queues.append(queue)
 
 

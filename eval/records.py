@@ -59,6 +59,7 @@ def _row(dataset: str, cell: Cell, judged: JudgedQuery, outcome: Outcome) -> dic
         "none": {name: values[judged.id] for name, values in cell.none.items()},
         "stages": _milliseconds(dict(outcome.stages)),
         "ms": _milliseconds({"rewrite": rewrite.seconds, "search": outcome.search_seconds}),
+        "usage": rewrite.usage,
     }
 
 

@@ -22,6 +22,9 @@ from .breakdown import (
     percentiles,
     stages,
 )
+from .cost import HEAD as COST_HEAD
+from .cost import LLMCost, llm_cost, unreported
+from .cost import table as cost_table
 from .experiment import Cell, DatasetResults, Results
 from .headline import Headline, headline
 from .measures import MAIN_MEASURE, means
@@ -71,6 +74,7 @@ class LegResult(_Told):
     none: dict[str, float]
     vs_none: VersusNone
     ms: dict[str, Percentiles]
+    llm: LLMCost
 
 
 class DatasetResult(TypedDict):
@@ -198,6 +202,7 @@ def _leg(cell: Cell, comparison: Comparison, p_holm: float) -> LegResult:
             "tied": comparison.tied,
         },
         "ms": {"rewrite": _percentiles(cell.rewrite_seconds), "search": _percentiles(cell.search_seconds)},
+        "llm": llm_cost([outcome.rewrite.usage for outcome in cell.outcomes]),
     }
 
 
@@ -254,6 +259,22 @@ def _section(dataset: DatasetResult) -> Iterable[str]:
     if cost:
         yield "What it cost, in milliseconds a query:\n"
         yield _table(("arm", "leg", "stage", "p50", "p95", "p99"), cost, words=3)
+    yield from _llm_costs(dataset)
+
+
+def llm_costs(dataset: DatasetResult) -> dict[str, LLMCost]:
+    """Return what LLMs cost each arm: it rewrites a query once for all legs."""
+    return {arm: next(iter(legs.values()))["llm"] for arm, legs in dataset["arms"].items()}
+
+
+def _llm_costs(dataset: DatasetResult) -> Iterable[str]:
+    costs = llm_costs(dataset)
+    rows = cost_table(costs, {arm: next(iter(legs.values()))["queries"] for arm, legs in dataset["arms"].items()})
+    if rows:
+        yield "What it cost in calls of LLMs and their tokens:\n"
+        yield _table(COST_HEAD, [(_plain(arm), *figures) for arm, *figures in rows], words=1)
+    if note := unreported(costs.values()):
+        yield f"{note}\n"
 
 
 def _whom(top: Headline) -> Iterable[str]:

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -128,7 +129,12 @@ class Searches:
             return replace(made, id=judged.id)
 
         settings = self._bench.settings
-        if settings is None or not settings.llm or self._bench.jobs == 1 or arm.name not in ("auto", "llm"):
+        if settings is None or not settings.llm or not queries or arm.name not in ("auto", "llm"):
+            yield from map(rewrite, queries)
+            return
+        with suppress(Exception):  # what fails now fails again when it counts, and is told then
+            self._bench.service.rewriter("llm")  # loading its client takes longer than the first query's budget
+        if self._bench.jobs == 1:
             yield from map(rewrite, queries)
             return
         # More at a time than the pipeline has threads would wait in its queue, within their budget.

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import BaseModel, Field
@@ -17,6 +19,7 @@ from pydantic import BaseModel, Field
 from .. import InputError, MissingExtraError
 from .language import Language, fold, is_cjk, language_of
 from .query import Decision, Edit, Evidence, Problem, Query, Rewrite, Source, apply_edits
+from .rewriter import Meter, metered
 
 _CONFIDENCE = 0.8
 _MAX_GROWTH = 400
@@ -25,7 +28,13 @@ _MAX_GROWTH = 400
 _TURN_CHARS = 600
 _TURNS = 8
 
-_SYSTEM = {
+MAX_PROMPT_CHARS = 20_000
+"""A longer prompt is refused: it is a document, and each query would pay for it."""
+
+Prompt = Mapping[Language, str]
+"""The system message that the model gets, by the language of the query."""
+
+DEFAULT_PROMPT: Prompt = {
     Language.EN: (
         "You rewrite the user's last query so that it can be understood without the conversation, for a search "
         "engine. Use only words from the query, the conversation and the profile. Keep codes, numbers and quoted "
@@ -58,8 +67,8 @@ class Proposal(BaseModel):
 class ChatModel(Protocol):
     """What this module needs of a LangChain chat model."""
 
-    def with_structured_output(self, schema: type[BaseModel]) -> Any:  # noqa: ANN401 # LangChain's own type
-        """Return a runnable whose `invoke` gives an instance of `schema`."""
+    def with_structured_output(self, schema: type[BaseModel], *, include_raw: bool) -> Any:  # noqa: ANN401 # LangChain's
+        """Return a runnable whose `invoke` gives the model's message `raw`, `parsed` as `schema`, `parsing_error`."""
         ...
 
 
@@ -85,6 +94,36 @@ def load_chat_model(name: str, *, timeout_seconds: float = 2.0, **options: Any) 
     return model
 
 
+def load_prompt(path: Path) -> Prompt:
+    """Read a prompt: a text file, for queries in any language, or TOML with the keys `en` and `zh`.
+
+    A language that the TOML file leaves out keeps the prompt it has. Raises InputError that says what is wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: prompt: not UTF-8 text: save it as UTF-8") from error
+    except OSError as error:
+        raise InputError(f"{path}: prompt: cannot be read: {error.strerror or error}") from error
+    given = _prompts_of_toml(path, text) if path.suffix == ".toml" else dict.fromkeys(Language, text)
+    for prompt in given.values():
+        if not prompt.strip() or "\x00" in prompt:
+            raise InputError(f"{path}: prompt: expected what the model is told, got no text")
+        if len(prompt) > MAX_PROMPT_CHARS:
+            raise InputError(f"{path}: prompt: {len(prompt):,} characters, at most {MAX_PROMPT_CHARS:,} are taken")
+    return {**DEFAULT_PROMPT, **{language: prompt.strip() for language, prompt in given.items()}}
+
+
+def _prompts_of_toml(path: Path, text: str) -> dict[Language, str]:
+    try:
+        given = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: prompt: not valid TOML: {error}") from error
+    if not given or not all(key in set(Language) and isinstance(value, str) for key, value in given.items()):
+        raise InputError(f"{path}: prompt: expected the keys {' and '.join(Language)}, each with a text")
+    return {Language(key): value for key, value in given.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     """A turn or a profile value, and the words that stand there."""
@@ -100,14 +139,32 @@ class LLMRewriter:
 
     name = "llm"
 
-    def __init__(self, model: ChatModel) -> None:
-        self._model = model.with_structured_output(Proposal)
+    def __init__(self, model: ChatModel, prompt: Prompt = DEFAULT_PROMPT) -> None:
+        self._model = model.with_structured_output(Proposal, include_raw=True)
+        self._prompt = prompt
 
     def rewrite(self, query: Query) -> Rewrite:
         """Return the model's rewrite as far as it is grounded; whatever the model's client raises passes through."""
         if not (query.history or query.profile):
             return Rewrite.keep(query, self.name)  # nothing it could bring would have evidence
-        proposal = self._model.invoke(_messages(query))
+        with metered() as meter:
+            proposal = self._ask(query, meter)
+        return replace(self._taken(query, proposal), usage=meter.usage)
+
+    def _ask(self, query: Query, meter: Meter) -> object:
+        """Return what the model proposes; raise what its client raises, or what makes no proposal of its answer."""
+        meter.call()
+        answer = self._model.invoke(_messages(query, self._prompt))
+        # LangChain's own name on the message; None where the server does not say.
+        used = getattr(answer["raw"], "usage_metadata", None)
+        if used:
+            meter.tokens(used["input_tokens"], used["output_tokens"])
+        if answer["parsing_error"] is not None:
+            raise answer["parsing_error"]
+        return answer["parsed"]
+
+    def _taken(self, query: Query, proposal: object) -> Rewrite:
+        """Return what of a proposal is grounded; the query unchanged where that is nothing."""
         text = " ".join(proposal.rewrite.split()) if isinstance(proposal, Proposal) else ""
         if not text or len(text) > len(query.query) + _MAX_GROWTH or language_of(text) is not language_of(query.query):
             return Rewrite.keep(query, self.name)
@@ -118,7 +175,7 @@ class LLMRewriter:
         return Rewrite(query.query, rewritten, Decision.REWRITE, _CONFIDENCE, edits, rewriter=self.name, id=query.id)
 
 
-def _messages(query: Query) -> list[tuple[str, str]]:
+def _messages(query: Query, prompt: Prompt) -> list[tuple[str, str]]:
     language = language_of(query.query)
     conversation, profile, date, asked = _LABELS[language]
     lines = [f"## {conversation}"]
@@ -127,7 +184,7 @@ def _messages(query: Query) -> list[tuple[str, str]]:
     if query.now:
         lines += [f"## {date}", query.now.date().isoformat()]
     lines += [f"## {asked}", query.query]
-    return [("system", _SYSTEM[language]), ("human", "\n".join(lines))]
+    return [("system", prompt[language]), ("human", "\n".join(lines))]
 
 
 def _grounded_edits(query: Query, text: str) -> Iterator[Edit]:

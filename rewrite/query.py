@@ -167,8 +167,37 @@ class Clarification:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What asking LLMs cost: calls, and the tokens read and written; None where a server did not say how many.
+
+    >>> Usage(1, 120, 9) + Usage(1, 80, 7)
+    Usage(calls=2, input_tokens=200, output_tokens=16)
+    >>> Usage(1, 120, 9) + Usage(1)
+    Usage(calls=2, input_tokens=None, output_tokens=None)
+    """
+
+    calls: int
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.calls + other.calls,
+            _sum(self.input_tokens, other.input_tokens),
+            _sum(self.output_tokens, other.output_tokens),
+        )
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other
+
+
+@dataclass(frozen=True, slots=True)
 class Rewrite:
-    """What became of a query. `rewrite` is the original where nothing was changed; `seconds` the time it took."""
+    """What became of a query. `rewrite` is the original where nothing was changed; `seconds` the time it took.
+
+    `usage` is what all LLMs that were asked cost, also those whose rewrite was not taken; None where none was asked.
+    """
 
     original: str
     rewrite: str
@@ -182,6 +211,7 @@ class Rewrite:
     truncated: bool = False
     seconds: float = 0.0
     id: str | None = None
+    usage: Usage | None = None
 
     @classmethod
     def keep(cls, query: Query, rewriter: str = "none", confidence: float = 1.0) -> Rewrite:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
+from functools import reduce
+from operator import add
 from typing import Protocol
 
 from .catalog import Catalog
 from .gate import Gate
 from .grounding import lost, ungrounded
-from .query import Decision, Query, Rewrite, apply_edits
+from .query import Decision, Query, Rewrite, Usage, apply_edits
 
 SURE = 0.7
 """From this confidence on, asking a further rewriter is not worth its time."""
@@ -30,6 +34,45 @@ def surest(rewrites: Iterable[Rewrite]) -> Rewrite | None:
     return best
 
 
+class Meter:
+    """Counts what asking LLMs costs for one query.
+
+    A call counts once it is made, whatever comes of it: one that fails, or that nobody waits for any longer, costs
+    all the same. So another thread may read the meter while the calls are under way.
+    """
+
+    def __init__(self) -> None:
+        self._calls: list[Usage] = []
+
+    @property
+    def usage(self) -> Usage | None:
+        """What was spent so far; None where no LLM was asked."""
+        calls = tuple(self._calls)
+        return reduce(add, calls) if calls else None
+
+    def call(self) -> None:
+        """Count a call, of tokens that are not known yet."""
+        self._calls.append(Usage(1))
+
+    def tokens(self, read: int, written: int) -> None:
+        """Say how many tokens the last call read and wrote."""
+        self._calls[-1] = Usage(1, read, written)
+
+
+_METER: ContextVar[Meter | None] = ContextVar("meter", default=None)
+
+
+@contextmanager
+def metered(meter: Meter | None = None) -> Iterator[Meter]:
+    """Count by `meter` the LLMs that are asked inside; without one, by what counts around already, or by a new one."""
+    counting = meter or _METER.get() or Meter()
+    token = _METER.set(counting)
+    try:
+        yield counting
+    finally:
+        _METER.reset(token)
+
+
 class Rewriter(Protocol):
     """Turns a query into a rewrite. Stateless: the conversation comes with the query, never from before."""
 
@@ -39,7 +82,10 @@ class Rewriter(Protocol):
         ...
 
     def rewrite(self, query: Query) -> Rewrite:
-        """Return the rewrite of `query`; unchanged (`Decision.KEEP`) where there is nothing to add."""
+        """Return the rewrite of `query`; unchanged (`Decision.KEEP`) where there is nothing to add.
+
+        An LLM that is asked is counted by the meter around it (see `metered`).
+        """
         ...
 
 
@@ -57,7 +103,8 @@ class Chain:
     """Run rewriters in order, the cheap ones first; the surest grounded rewrite wins.
 
     Once a rewrite is `SURE`, no further rewriter is asked. A rewriter that fails is skipped and named in
-    `degraded`, so that a search never stops at it. Past `budget_seconds` no further rewriter starts.
+    `degraded`, so that a search never stops at it. Past `budget_seconds` no further rewriter starts. LLMs that were
+    asked cost what they cost, whoever wins and whatever fails: the rewrite's `usage` holds them all.
     """
 
     def __init__(
@@ -78,8 +125,9 @@ class Chain:
     def rewrite(self, query: Query) -> Rewrite:
         """Return the surest acceptable rewrite, or the query unchanged."""
         begun = time.perf_counter()
-        result = self._best(query, begun) if self._opens(query) else Rewrite.keep(query)
-        return replace(result, truncated=query.truncated, seconds=time.perf_counter() - begun)
+        with metered() as meter:
+            result = self._best(query, begun) if self._opens(query) else Rewrite.keep(query)
+        return replace(result, truncated=query.truncated, seconds=time.perf_counter() - begun, usage=meter.usage)
 
     def _opens(self, query: Query) -> bool:
         return self._gate.opens(query, has_catalog=self._catalog is not None)

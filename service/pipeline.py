@@ -22,9 +22,9 @@ from ..retrieval.snapshot import DEPTH, check_filter
 from ..rewrite.catalog import Catalog
 from ..rewrite.gate import Gate
 from ..rewrite.history import HistoryRewriter
-from ..rewrite.llm import LLMRewriter, load_chat_model
+from ..rewrite.llm import DEFAULT_PROMPT, LLMRewriter, load_chat_model, load_prompt
 from ..rewrite.query import Decision, Query, Rewrite
-from ..rewrite.rewriter import Chain, Keep, Rewriter
+from ..rewrite.rewriter import Chain, Keep, Meter, Rewriter, metered
 from ..rewrite.slots import CatalogRewriter
 from .answer import Answer, Stage
 from .settings import Settings
@@ -61,6 +61,7 @@ class Pipeline:
     def __init__(self, settings: Settings, catalog: Catalog | None = None) -> None:
         self._settings = settings
         self._catalog = catalog or (Catalog.load(settings.catalog) if settings.catalog else None)
+        self._prompt = load_prompt(settings.llm_prompt) if settings.llm_prompt else DEFAULT_PROMPT
         self._executor = ThreadPoolExecutor(settings.threads, thread_name_prefix="rewrite")
 
     def __enter__(self) -> Self:
@@ -119,7 +120,8 @@ class Pipeline:
     def _llm_rewriter(self) -> LLMRewriter:
         options = {"base_url": self._settings.llm_base_url} if self._settings.llm_base_url else {}
         seconds = self._settings.budget_ms / 1000
-        return LLMRewriter(load_chat_model(str(self._settings.llm), timeout_seconds=seconds, **options))
+        model = load_chat_model(str(self._settings.llm), timeout_seconds=seconds, **options)
+        return LLMRewriter(model, self._prompt)
 
     # ---------------------------------------------------------------------------------- rewriting
 
@@ -129,7 +131,9 @@ class Pipeline:
 
     def _begin(self, query: Query, rewriter: str | Rewriter, catalog: Catalog | None) -> _Running:
         chosen = self.rewriter(rewriter, catalog) if isinstance(rewriter, str) else rewriter
-        return _Running(chosen.name, time.perf_counter(), self._executor.submit(_timed, chosen, query))
+        meter = Meter()
+        future = self._executor.submit(_timed, chosen, query, meter)
+        return _Running(chosen.name, time.perf_counter(), future, meter)
 
     def _finish(self, running: _Running, query: Query) -> Rewrite:
         left = self._settings.budget_ms / 1000 - (time.perf_counter() - running.begun)
@@ -144,7 +148,8 @@ class Pipeline:
             _log.warning("rewriter %s failed: %s", running.name, type(error).__name__)
             reason = f"{running.name}_failed"
         seconds = time.perf_counter() - running.begun
-        return replace(Rewrite.keep(query, running.name), degraded=reason, seconds=seconds)
+        kept = Rewrite.keep(query, running.name)
+        return replace(kept, degraded=reason, seconds=seconds, usage=running.meter.usage)
 
     # ---------------------------------------------------------------------------------- answering
 
@@ -198,11 +203,12 @@ class Pipeline:
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """A rewriter at work since `begun`."""
+    """A rewriter at work since `begun`, and what it spends meanwhile."""
 
     name: str
     begun: float
     future: Future[Rewrite]
+    meter: Meter
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,9 +267,10 @@ class _Search:
         return found
 
 
-def _timed(rewriter: Rewriter, query: Query) -> Rewrite:
+def _timed(rewriter: Rewriter, query: Query, meter: Meter) -> Rewrite:
     begun = time.perf_counter()
-    rewrite = rewriter.rewrite(query)
+    with metered(meter):
+        rewrite = rewriter.rewrite(query)
     return replace(rewrite, id=query.id, seconds=time.perf_counter() - begun)
 
 

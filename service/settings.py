@@ -44,6 +44,8 @@ class Settings(BaseModel):
     """A chat model as LangChain names it, `openai:gpt-5-mini`; off unless set."""
     llm_base_url: str | None = None
     """An OpenAI-compatible endpoint, for models served elsewhere than the provider's own address."""
+    llm_prompt: Path | None = None
+    """What the chat model is told in place of the built-in prompt: a text file, or TOML with the keys en and zh."""
     budget_ms: int = Field(default=2000, ge=1, le=60_000)
     """How long a search waits for the rewriters before it goes on without them."""
     min_confidence: float = Field(default=0.35, ge=0, le=1)
@@ -60,7 +62,7 @@ class Settings(BaseModel):
     """How many requests are worked on at once; others wait."""
     max_body_mb: int = Field(default=32, ge=1, le=1024)
 
-    @field_validator("home", "catalog")
+    @field_validator("home", "catalog", "llm_prompt")
     @classmethod
     def _expanded(cls, path: Path | None) -> Path | None:
         return path.expanduser() if path else None

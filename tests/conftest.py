@@ -1,9 +1,14 @@
 """What several test files share."""
 
 import hashlib
+import json
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,6 +54,99 @@ class WordEncoder:
 def _direction(word: str) -> NDArray[np.float64]:
     seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "little")
     return np.random.default_rng(seed).standard_normal(16)
+
+
+class ChatServer(ThreadingHTTPServer):
+    """Speaks the protocol of OpenAI's chat completions: answers with what `reply` gives, and keeps the requests."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _ChatHandler)
+        self.requests: list[dict[str, Any]] = []
+        self.reply: Callable[[], tuple[int, bytes]] = lambda: (500, b"")
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+    def says(self, content: str | None, *, refusal: str | None = None, tokens: tuple[int, int] | None = (1, 1)) -> None:
+        """Let the model answer with `content`, or refuse."""
+        body = self.completion(content, refusal, tokens)
+        self.reply = lambda: (200, body)
+
+    def proposes(self, rewrite: str, *, tokens: tuple[int, int] | None = (1, 1)) -> None:
+        """Let the model propose `rewrite`; `tokens` are those read and written, if the server tells."""
+        self.says(json.dumps({"rewrite": rewrite}, ensure_ascii=False), tokens=tokens)
+
+    @staticmethod
+    def completion(content: str | None, refusal: str | None = None, tokens: tuple[int, int] | None = (1, 1)) -> bytes:
+        """Return the body of an answer."""
+        message = {"role": "assistant", "content": content, "refusal": refusal}
+        completion: dict[str, Any] = {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "test",
+            "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
+        }
+        if tokens is not None:
+            read, written = tokens
+            completion["usage"] = {
+                "prompt_tokens": read,
+                "completion_tokens": written,
+                "total_tokens": read + written,
+            }
+        return json.dumps(completion).encode()
+
+    def system(self) -> str:
+        """Return what the model was told last."""
+        return str(self.requests[-1]["messages"][0]["content"])
+
+    def prompt(self) -> str:
+        """Return all that the model was sent last."""
+        return "\n".join(message["content"] for message in self.requests[-1]["messages"])
+
+
+class _ChatHandler(BaseHTTPRequestHandler):
+    server: ChatServer
+
+    def do_POST(self) -> None:
+        assert self.path == "/v1/chat/completions"
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.requests.append({**json.loads(body), "key": self.headers["Authorization"]})
+        status, answer = self.server.reply()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def handle(self) -> None:
+        with suppress(ConnectionError):  # the client has given up
+            super().handle()
+
+    def log_message(self, *_: object) -> None:
+        """Stay silent."""
+
+
+@pytest.fixture(scope="session")
+def chat_server() -> Iterator[ChatServer]:
+    """Run a server that speaks a chat model's protocol on this machine."""
+    with ChatServer() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def server(chat_server: ChatServer) -> ChatServer:
+    """Return the chat model's server, which has been asked nothing."""
+    chat_server.requests.clear()
+    return chat_server
 
 
 @pytest.fixture(scope="session")

@@ -46,6 +46,7 @@ def _row(name: str, ours: float, none: float = 0.5, **more: object) -> QueryRow:
         "none": {"nDCG@5": none},
         "stages": {"search": 2.0},
         "ms": {"rewrite": 1.0, "search": 2.0},
+        "usage": None,
     }
     return row | more  # type: ignore[return-value]
 

@@ -117,12 +117,12 @@ def test_a_rewriter_that_drops_entities_is_flagged_and_an_identical_one_is_not(t
     assert found.changes[0].comparison.delta < -0.02
     assert found.changes[0].worst[0].rewrite_before != found.changes[0].worst[0].rewrite_after
     assert "FAILED" in found.markdown()
-    assert compare(before, after, "nDCG@10:-0.01@p<.05").failed
+    assert compare(before, after, ["nDCG@10:-0.01@p<.05"]).failed
     assert not compare(after, before).failed
     same = compare(before, again)
     assert not same.failed
     assert same.changes[0].p_holm == 1.0
-    assert not compare(before, again, "nDCG@10:0").failed
+    assert not compare(before, again, ["nDCG@10:0"]).failed
 
 
 def test_of_100_pairs_that_differ_by_noise_at_most_10_are_flagged(folder: Write) -> None:
@@ -167,6 +167,51 @@ def test_holm_adjusts_over_all_rows(folder: Write) -> None:
         assert change.failed
 
 
+def test_what_cannot_differ_is_not_in_the_family(folder: Write) -> None:
+    before, after = [0.5] * 8, [0.4] * 8
+    same = [row for arm in ("none", "gold") for leg in ("lexical", "dense") for row in _rows(before, arm=arm, leg=leg)]
+    found = compare(folder("a", [*_rows(before), *same]), folder("b", [*_rows(after), *same]))
+    by_arm = {change.arm: change for change in found.changes}
+    assert by_arm["auto"].p_holm == by_arm["auto"].comparison.p == 2 / 2**8
+    assert by_arm["gold"].p_holm == 1.0
+    # An index that changed moves `none` too: then it is tested like any other.
+    changed = [dict(row, values={"nDCG@10": 0.4, "nDCG@5": 0.2}) for row in same]
+    found = compare(folder("c", [*_rows(before), *same]), folder("d", [*_rows(after), *changed]))
+    assert {change.p_holm for change in found.changes} == {5 * 2 / 2**8}
+
+
+def test_a_run_is_tested_once_for_all_legs(folder: Write) -> None:
+    sets = [
+        [row for leg in ("lexical", "dense", "hybrid") for row in _rows(values, arm="run:theirs.trec", leg=leg)]
+        for values in ([0.5] * 8, [0.4] * 8)
+    ]
+    found = compare(folder("a", sets[0]), folder("b", sets[1]))
+    assert [change.p_holm for change in found.changes] == [2 / 2**8] * 3
+    assert all(change.failed for change in found.changes)
+
+
+def test_of_several_gates_all_must_hold(folder: Write) -> None:
+    before, after = folder("a", _rows([0.5] * 8)), folder("b", _rows([0.48] * 8))
+    loose, strict, other = "nDCG@10:-0.05", "nDCG@10:-0.01@p<.05", "nDCG@5:-0.02@p<.05"
+    assert not compare(before, after, [loose, other]).failed
+    found = compare(before, after, [loose, strict, other])
+    assert found.failed
+    assert [(str(change.gate), change.failed) for change in found.changes] == [
+        (str(Gate.parse(loose)), False),
+        (str(Gate.parse(strict)), True),
+        (str(Gate.parse(other)), False),
+    ]
+    # Two measures are two tests, however many gates look at them.
+    assert {change.p_holm for change in found.changes} == {2 * 2 / 2**8}
+    text, told = found.markdown(), found.to_object()
+    assert text.count("| set | auto | lexical |") == 3
+    assert "Gate nDCG@10:-0.05: passed." in text
+    assert "Gate nDCG@10:-0.01@p<0.05: failed by 1 of 1 rows." in text
+    assert told["gates"] == ["nDCG@10:-0.05", "nDCG@10:-0.01@p<0.05", "nDCG@5:-0.02@p<0.05"]
+    assert [row["measure"] for row in told["changes"]] == ["nDCG@10", "nDCG@10", "nDCG@5"]
+    assert compare(before, after, [strict, strict]).changes == compare(before, after, [strict]).changes
+
+
 @pytest.mark.parametrize(
     ("gate", "failed"),
     [
@@ -184,15 +229,15 @@ def test_holm_adjusts_over_all_rows(folder: Write) -> None:
 def test_gates(folder: Write, gate: str | None, *, failed: bool) -> None:
     before, after = folder("a", _rows([0.5] * 4)), folder("b", _rows([0.4, 0.5, 0.5, 0.5]))
     # One of four queries fell: delta -.025 on nDCG@10, half of it on nDCG@5; p is 1.
-    found = compare(before, after, gate)
+    found = compare(before, after, [gate] if gate else [])
     assert found.failed is failed
-    assert found.gate.measure == (gate or "nDCG@10").partition(":")[0]
+    assert found.gates[0].measure == (gate or "nDCG@10").partition(":")[0]
 
 
 def test_a_significant_drop_within_the_margin_passes(folder: Write) -> None:
     before, after = folder("a", _rows([0.5] * 8)), folder("b", _rows([0.495] * 8))
     assert compare(before, after).failed
-    assert not compare(before, after, "nDCG@10:-0.01@p<.05").failed
+    assert not compare(before, after, ["nDCG@10:-0.01@p<.05"]).failed
     assert not compare(after, before).failed
 
 
@@ -204,7 +249,7 @@ def test_a_significant_drop_within_the_margin_passes(folder: Write) -> None:
 def test_broken_gates(folder: Write, text: str) -> None:
     same = folder("a", _rows([0.5]))
     with pytest.raises(InputError, match=r"^gate '.*': expected"):
-        compare(same, same, text)
+        compare(same, same, [text])
 
 
 def test_a_gate_says_what_it_is() -> None:
@@ -223,9 +268,9 @@ def test_what_cannot_be_compared(folder: Write, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing in common"):
         compare(ours, folder("b", _rows([0.5], original="another")))
     with pytest.raises(InputError, match=r"P@3 was not measured; expected one of nDCG@10, nDCG@5"):
-        compare(ours, ours, "P@3:-0.01")
+        compare(ours, ours, ["P@3:-0.01"])
     with pytest.raises(InputError, match="leave one of them out"):
-        compare(ours, ours, "nDCG@5:-0.01", measure="nDCG@10")
+        compare(ours, ours, ["nDCG@5:-0.01"], measure="nDCG@10")
     assert compare(ours, ours, measure="nDCG@5").changes[0].before == 0.25
 
 

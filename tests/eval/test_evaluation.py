@@ -191,7 +191,7 @@ def test_queries_have_a_row_for_each_arm_and_leg(evaluated: Evaluated) -> None:
     follow_up = next(row for row in rows if (row["id"], row["arm"], row["leg"]) == ("c1<::>2", "gold", "hybrid"))
     assert list(follow_up) == [
         *("dataset", "id", "arm", "leg", "conversation", "turn", "labels", "decision", "confidence", "rewriter"),
-        *("degraded", "original", "rewrite", "gold", "edits", "values", "none", "stages", "ms"),
+        *("degraded", "original", "rewrite", "gold", "edits", "values", "none", "stages", "ms", "usage"),
     ]
     assert (follow_up["conversation"], follow_up["turn"], follow_up["degraded"]) == ("c1", 1, None)
     assert follow_up["labels"] == {"problem": "missing_entity"}

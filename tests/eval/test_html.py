@@ -77,6 +77,7 @@ def _rows(dataset: str, count: int, bias: float) -> list[QueryRow]:
                         "none": dict.fromkeys(MEASURES, none),
                         "stages": {"search_original": 2.0 + place % 7, "rewrite": 0.5},
                         "ms": {"rewrite": 0.5, "search": 2.0 + place % 7},
+                        "usage": None,
                     }
                 )
     return rows  # type: ignore[return-value]

@@ -134,6 +134,7 @@ def _row(query: str, arm: str, leg: str, ours: float, **more: object) -> QueryRo
         "none": {"nDCG@5": 0.25},
         "stages": {"search": 2.0},
         "ms": {"rewrite": 1.0, "search": 2.0},
+        "usage": None,
     }
     return row | more  # type: ignore[return-value]
 

@@ -347,45 +347,9 @@ def test_logs_without_clicks_or_rows(tmp_path: Path, collections: Collections) -
         load_dataset(_log(tmp_path, {"query": "a", "clicked": []}).replace("shop", "nowhere"), collections)
 
 
-# ------------------------------------------------------------------------------------------------ ir_datasets
-
-STUB = """
-from collections import namedtuple
-Doc = namedtuple("Doc", "doc_id text")
-Turn = namedtuple("Turn", "query_id raw_utterance manual_rewritten_utterance topic_number turn_number")
-Qrel = namedtuple("Qrel", "query_id doc_id relevance iteration")
-class Source:
-    def __init__(self, parts): self.parts = parts
-    def has_docs(self): return "docs" in self.parts
-    def has_queries(self): return True
-    def has_qrels(self): return True
-    def docs_iter(self): return iter([Doc("a", "alpha"), Doc("b", "beta")])
-    def queries_iter(self):
-        return iter([Turn("7_1", "what is alpha?", "what is alpha?", 7, 1), Turn("7_2", "and it?", "and alpha?", 7, 2)])
-    def qrels_iter(self): return iter([Qrel("7_2", "a", 2, "0")])
-def load(name):
-    return {"some/set": Source({"docs"}), "no/docs": Source(())}[name]
-"""
-
-
-def test_ir_datasets_where_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "ir_datasets.py").write_text(STUB)
-    monkeypatch.syspath_prepend(tmp_path)
-    dataset = load_dataset("irds:some/set")
-    assert (dataset.name, dataset.documents, dataset.skipped) == ("some/set", 2, 1)
-    (second,) = dataset.queries
-    assert (second.gold, second.conversation) == ("and alpha?", "7")
-    assert [turn.text for turn in second.query.history] == ["what is alpha?"]
-    assert [document.doc_id for document in dataset.corpus.read()] == ["a", "b"]
-    with pytest.raises(InputError, match="knows no data set of that name"):
-        load_dataset("irds:other")
-    with pytest.raises(DatasetError, match="no/docs: docs"):
-        load_dataset("irds:no/docs")
-
-
 def test_without_ir_datasets_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("querywright.eval.irds.find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match="pip install ir_datasets"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'querywright\[irds\]'"):
         load_dataset("irds:trec-cast/v1/2020")
 
 

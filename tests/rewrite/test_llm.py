@@ -2,12 +2,9 @@
 
 import json
 import logging
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +13,12 @@ from hypothesis import strategies as st
 
 from querywright import InputError, MissingExtraError
 from querywright.rewrite.grounding import ungrounded
-from querywright.rewrite.llm import LLMRewriter, Proposal, load_chat_model
-from querywright.rewrite.query import Decision, Query, Rewrite, Role, Turn, apply_edits
-from querywright.rewrite.rewriter import Chain
+from querywright.rewrite.history import HistoryRewriter
+from querywright.rewrite.llm import DEFAULT_PROMPT, LLMRewriter, Proposal, load_chat_model, load_prompt
+from querywright.rewrite.query import Decision, Query, Rewrite, Role, Turn, Usage, apply_edits
+from querywright.rewrite.rewriter import Chain, metered
+from querywright.service.pipeline import Pipeline
+from querywright.service.settings import Settings
 
 KEY = "sk-very-secret-0123456789"
 NOW = datetime(2024, 7, 15, 10, tzinfo=UTC)
@@ -38,82 +38,9 @@ ZH = Query(
 )
 
 
-class ChatServer(ThreadingHTTPServer):
-    """Answers each chat completion with what `reply` makes of the request; keeps the requests."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.requests: list[dict[str, Any]] = []
-        self.reply: Callable[[], tuple[int, bytes]] = lambda: (500, b"")
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
-
-    def says(self, content: str | None, *, refusal: str | None = None) -> None:
-        """Let the model answer with `content`, or refuse."""
-        message = {"role": "assistant", "content": content, "refusal": refusal}
-        completion = {
-            "id": "chatcmpl-1",
-            "object": "chat.completion",
-            "created": 1,
-            "model": "test",
-            "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
-            "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
-        }
-        body = json.dumps(completion).encode()
-        self.reply = lambda: (200, body)
-
-    def proposes(self, rewrite: str) -> None:
-        self.says(json.dumps({"rewrite": rewrite}, ensure_ascii=False))
-
-    def prompt(self) -> str:
-        return "\n".join(message["content"] for message in self.requests[-1]["messages"])
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: ChatServer
-
-    def do_POST(self) -> None:
-        assert self.path == "/v1/chat/completions"
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.requests.append({**json.loads(body), "key": self.headers["Authorization"]})
-        status, answer = self.server.reply()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def handle(self) -> None:
-        with suppress(ConnectionError):  # the client has given up
-            super().handle()
-
-    def log_message(self, *_: object) -> None:
-        """Stay silent."""
-
-
 @pytest.fixture(scope="module")
-def running() -> Iterator[ChatServer]:
-    with ChatServer() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-@pytest.fixture
-def server(running: ChatServer) -> ChatServer:
-    running.requests.clear()
-    return running
-
-
-@pytest.fixture(scope="module")
-def model(running: ChatServer) -> Any:
-    return load_chat_model("openai:test", timeout_seconds=0.5, base_url=running.url, api_key=KEY)
+def model(chat_server) -> Any:
+    return load_chat_model("openai:test", timeout_seconds=0.5, base_url=chat_server.url, api_key=KEY)
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +68,7 @@ def check_kept(made: Rewrite, query: Query) -> None:
     ],
 )
 def test_a_good_rewrite_is_taken_with_its_evidence(
-    server: ChatServer, rewriter: LLMRewriter, query: Query, proposed: str, sources: list[str]
+    server, rewriter: LLMRewriter, query: Query, proposed: str, sources: list[str]
 ) -> None:
     server.proposes(proposed)
     made = Chain([rewriter]).rewrite(query)
@@ -150,13 +77,13 @@ def test_a_good_rewrite_is_taken_with_its_evidence(
     assert [edit.evidence.where for edit in made.edits] == sources
 
 
-def test_white_space_of_the_model_is_not_copied(server: ChatServer, rewriter: LLMRewriter) -> None:
+def test_white_space_of_the_model_is_not_copied(server, rewriter: LLMRewriter) -> None:
     server.proposes("  how do I use customer\n\nprofiles?\n")
     assert rewriter.rewrite(EN).rewrite == "how do I use customer profiles?"
 
 
 @pytest.mark.parametrize("proposed", ["how do I use it?", "HOW do I use it?", "how do I use?", "  how do I use it?\n"])
-def test_nothing_new_is_nothing_changed(server: ChatServer, rewriter: LLMRewriter, proposed: str) -> None:
+def test_nothing_new_is_nothing_changed(server, rewriter: LLMRewriter, proposed: str) -> None:
     server.proposes(proposed)
     check_kept(rewriter.rewrite(EN), EN)
 
@@ -173,9 +100,7 @@ def test_nothing_new_is_nothing_changed(server: ChatServer, rewriter: LLMRewrite
         (ZH, "客户画像怎么用? 蓝鲸版", "蓝鲸"),
     ],
 )
-def test_what_is_invented_is_dropped(
-    server: ChatServer, rewriter: LLMRewriter, query: Query, proposed: str, invented: str
-) -> None:
+def test_what_is_invented_is_dropped(server, rewriter: LLMRewriter, query: Query, proposed: str, invented: str) -> None:
     server.proposes(proposed)
     made = rewriter.rewrite(query)
     assert invented not in made.rewrite
@@ -193,21 +118,19 @@ def test_what_is_invented_is_dropped(
     ],
     ids=["Chinese for English", "English for Chinese", "too long", "empty", "blank"],
 )
-def test_what_is_no_rewrite_is_not_taken(
-    server: ChatServer, rewriter: LLMRewriter, query: Query, proposed: str
-) -> None:
+def test_what_is_no_rewrite_is_not_taken(server, rewriter: LLMRewriter, query: Query, proposed: str) -> None:
     server.proposes(proposed)
     check_kept(rewriter.rewrite(query), query)
 
 
-def fails(server: ChatServer, rewriter: LLMRewriter, query: Query = EN) -> None:
+def fails(server, rewriter: LLMRewriter, query: Query = EN) -> None:
     made = Chain([rewriter]).rewrite(query)
     check_kept(made, query)
     assert made.degraded == "llm_failed"
     assert len(server.requests) == 1, "the client must not retry on its own"
 
 
-def test_a_refusal(server: ChatServer, rewriter: LLMRewriter) -> None:
+def test_a_refusal(server, rewriter: LLMRewriter) -> None:
     server.says(None, refusal="I'm sorry, I can't help with that.")
     fails(server, rewriter)
 
@@ -224,24 +147,24 @@ def test_a_refusal(server: ChatServer, rewriter: LLMRewriter) -> None:
         "",
     ],
 )
-def test_what_is_not_the_schema(server: ChatServer, rewriter: LLMRewriter, content: str) -> None:
+def test_what_is_not_the_schema(server, rewriter: LLMRewriter, content: str) -> None:
     server.says(content)
     fails(server, rewriter)
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 429, 500, 503])
-def test_an_error_of_the_server(server: ChatServer, rewriter: LLMRewriter, status: int) -> None:
+def test_an_error_of_the_server(server, rewriter: LLMRewriter, status: int) -> None:
     server.reply = lambda: (status, b'{"error": {"message": "no"}}')
     fails(server, rewriter)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>bad gateway</html>", b"{}", b'{"choices": []}', b"\xff\xfe", b"null"])
-def test_a_body_that_is_no_completion(server: ChatServer, rewriter: LLMRewriter, body: bytes) -> None:
+def test_a_body_that_is_no_completion(server, rewriter: LLMRewriter, body: bytes) -> None:
     server.reply = lambda: (200, body)
     fails(server, rewriter)
 
 
-def test_a_server_that_hangs(server: ChatServer, rewriter: LLMRewriter) -> None:
+def test_a_server_that_hangs(server, rewriter: LLMRewriter) -> None:
     def hang() -> tuple[int, bytes]:
         time.sleep(1.5)
         return 500, b""
@@ -267,11 +190,11 @@ class Proposing:
     def __init__(self, text: str) -> None:
         self._text = text
 
-    def with_structured_output(self, schema: type[Any]) -> "Proposing":
+    def with_structured_output(self, schema: type[Any], *, include_raw: bool) -> "Proposing":
         return self
 
-    def invoke(self, _messages: object) -> Proposal:
-        return Proposal(rewrite=self._text)
+    def invoke(self, _messages: object) -> dict[str, Any]:
+        return {"raw": None, "parsed": Proposal(rewrite=self._text), "parsing_error": None}
 
 
 words = st.sampled_from(
@@ -326,7 +249,7 @@ def test_whatever_is_proposed_only_what_is_grounded_is_taken(
 # ----------------------------------------------------------------------------------------- requests
 
 
-def test_the_request_asks_for_the_schema(server: ChatServer, rewriter: LLMRewriter) -> None:
+def test_the_request_asks_for_the_schema(server, rewriter: LLMRewriter) -> None:
     server.proposes("how do I use it?")
     rewriter.rewrite(EN)
     sent = server.requests[-1]
@@ -335,7 +258,7 @@ def test_the_request_asks_for_the_schema(server: ChatServer, rewriter: LLMRewrit
     assert (sent["model"], sent["temperature"], sent["key"]) == ("test", 0, f"Bearer {KEY}")
 
 
-def test_the_prompt_is_in_the_language_of_the_query(server: ChatServer, rewriter: LLMRewriter) -> None:
+def test_the_prompt_is_in_the_language_of_the_query(server, rewriter: LLMRewriter) -> None:
     server.proposes("x")
     rewriter.rewrite(EN)
     assert server.prompt().isascii()
@@ -345,9 +268,7 @@ def test_the_prompt_is_in_the_language_of_the_query(server: ChatServer, rewriter
     assert "Conversation" not in server.prompt()
 
 
-def test_the_prompt_holds_the_query_its_conversation_and_nothing_else(
-    server: ChatServer, rewriter: LLMRewriter
-) -> None:
+def test_the_prompt_holds_the_query_its_conversation_and_nothing_else(server, rewriter: LLMRewriter) -> None:
     server.proposes("x")
     rewriter.rewrite(EN)
     asked = server.requests[-1]["messages"][-1]["content"]
@@ -364,7 +285,7 @@ def test_the_prompt_holds_the_query_its_conversation_and_nothing_else(
     ]
 
 
-def test_the_prompt_stays_short(server: ChatServer, rewriter: LLMRewriter) -> None:
+def test_the_prompt_stays_short(server, rewriter: LLMRewriter) -> None:
     turns = tuple(Turn(Role.USER, f"turn {i} " + "x" * 10_000) for i in range(1_000))
     server.proposes("x")
     rewriter.rewrite(Query("how do I use it?", turns))
@@ -374,7 +295,7 @@ def test_the_prompt_stays_short(server: ChatServer, rewriter: LLMRewriter) -> No
 
 
 def test_nothing_secret_is_logged(
-    server: ChatServer, rewriter: LLMRewriter, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    server, rewriter: LLMRewriter, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with caplog.at_level(logging.DEBUG, logger="querywright"):
         server.reply = lambda: (401, json.dumps({"error": {"message": f"wrong key {KEY}"}}).encode())
@@ -410,3 +331,140 @@ def test_a_missing_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_client_neither_retries_nor_waits_for_long(model: Any) -> None:
     assert (model.max_retries, model.request_timeout) == (0, 0.5)
+
+
+# --------------------------------------------------------------------------------------------- cost
+
+
+def test_a_rewrite_says_what_it_cost(server, rewriter: LLMRewriter) -> None:
+    server.proposes("how do I use customer profiles?", tokens=(120, 9))
+    assert rewriter.rewrite(EN).usage == Usage(1, 120, 9)
+    assert Chain([rewriter]).rewrite(EN).usage == Usage(1, 120, 9)
+
+
+def test_what_was_not_asked_cost_nothing(server, rewriter: LLMRewriter) -> None:
+    assert Chain([HistoryRewriter(None)]).rewrite(EN).usage is None
+    assert Chain([rewriter]).rewrite(Query("how do I use it?", now=NOW)).usage is None
+    assert not server.requests
+
+
+def test_tokens_that_the_server_does_not_tell_are_unknown_and_not_0(server, rewriter: LLMRewriter) -> None:
+    server.proposes("how do I use customer profiles?", tokens=None)
+    assert Chain([rewriter]).rewrite(EN).usage == Usage(1, None, None)
+    server.proposes("how do I use customer profiles?", tokens=(0, 0))
+    assert Chain([rewriter]).rewrite(EN).usage == Usage(1, 0, 0)
+
+
+@pytest.mark.parametrize("proposed", ["how do I use it?", "how do I use Salesforce?", "客户画像怎么用?", ""])
+def test_what_is_not_taken_cost_as_much(server, rewriter: LLMRewriter, proposed: str) -> None:
+    server.proposes(proposed, tokens=(120, 9))
+    made = Chain([rewriter]).rewrite(EN)
+    check_kept(made, EN)
+    assert made.usage == Usage(1, 120, 9)
+
+
+def test_a_refusal_cost_as_much(server, rewriter: LLMRewriter) -> None:
+    server.says(None, refusal="No.", tokens=(120, 9))
+    made = Chain([rewriter]).rewrite(EN)
+    assert (made.degraded, made.usage) == ("llm_failed", Usage(1, 120, 9))
+
+
+def test_of_an_answer_that_the_client_throws_away_the_tokens_are_unknown(server, rewriter: LLMRewriter) -> None:
+    server.says("I'm sorry", tokens=(120, 9))
+    made = Chain([rewriter]).rewrite(EN)
+    assert (made.degraded, made.usage) == ("llm_failed", Usage(1, None, None))
+
+
+def test_calls_add_up_over_the_chain_whoever_wins(server, model: Any) -> None:
+    class Surer:
+        """Asks the model, and is sure of what another one finds."""
+
+        name = "surer"
+
+        def rewrite(self, query: Query) -> Rewrite:
+            LLMRewriter(model).rewrite(query)
+            return HistoryRewriter(None).rewrite(query)
+
+    server.proposes("how do I use customer profiles?", tokens=(100, 10))
+    assert Chain([LLMRewriter(model), Surer()]).rewrite(EN).usage == Usage(1, 100, 10)  # the first was sure
+    server.proposes("how do I use it?", tokens=(100, 10))
+    assert Chain([LLMRewriter(model), Surer()]).rewrite(EN).usage == Usage(2, 200, 20)
+
+
+def test_a_call_that_fails_is_a_call(server, rewriter: LLMRewriter) -> None:
+    server.reply = lambda: (500, b"")
+    made = Chain([rewriter, rewriter]).rewrite(EN)
+    assert (made.degraded, made.usage) == ("llm_failed", Usage(2, None, None))
+
+
+def test_a_call_that_nobody_waits_for_is_a_call(server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang() -> tuple[int, bytes]:
+        time.sleep(1)
+        return 500, b""
+
+    server.reply = hang
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    settings = Settings(home=tmp_path, llm="openai:test", llm_base_url=server.url, budget_ms=400)
+    with Pipeline(settings) as pipeline:
+        pipeline.rewriter("llm").rewrite(EN)  # its imports take longer than the budget
+        made = pipeline.rewrite(EN, rewriter="llm")
+    assert made.degraded in {"rewrite_timeout", "llm_failed"}
+    assert made.usage == Usage(1, None, None)
+
+
+def test_a_meter_joins_the_one_around_it() -> None:
+    with metered() as outer, metered() as inner:
+        inner.call()
+        inner.tokens(3, 4)
+    assert inner is outer
+    with metered() as other:
+        assert other.usage is None
+    assert outer.usage == Usage(1, 3, 4)
+
+
+# ------------------------------------------------------------------------------------------ prompts
+
+
+def test_a_text_is_the_prompt_for_every_language(server, model: Any, tmp_path: Path) -> None:
+    path = tmp_path / "prompt.txt"
+    path.write_text("\ufeffRewrite it. 请改写。\n", encoding="utf-8")
+    rewriter = LLMRewriter(model, load_prompt(path))
+    server.proposes("x")
+    for query in (EN, ZH):
+        rewriter.rewrite(query)
+        assert server.system() == "Rewrite it. 请改写。"
+
+
+def test_toml_has_a_prompt_for_each_language(server, model: Any, tmp_path: Path) -> None:
+    path = tmp_path / "prompt.toml"
+    path.write_text('zh = "请改写。"\n', encoding="utf-8")
+    rewriter = LLMRewriter(model, load_prompt(path))
+    server.proposes("x")
+    rewriter.rewrite(ZH)
+    assert server.system() == "请改写。"
+    rewriter.rewrite(EN)
+    assert server.system() == DEFAULT_PROMPT["en"]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("p.txt", None, "cannot be read: No such file"),
+        ("p.txt", b" \n", "expected what the model is told"),
+        ("p.txt", b"\xff\xfe", "not UTF-8 text"),
+        ("p.txt", b"x" * 20_001, "20,001 characters, at most 20,000"),
+        ("p.toml", b"en = ", "not valid TOML"),
+        ("p.toml", b"", "expected the keys zh and en"),
+        ("p.toml", b'fr = "x"', "expected the keys zh and en"),
+        ("p.toml", b"en = 7", "expected the keys zh and en"),
+        ("p.toml", b'en = ""', "expected what the model is told"),
+    ],
+)
+def test_a_bad_prompt_is_one_error(tmp_path: Path, name: str, data: bytes | None, message: str) -> None:
+    path = tmp_path / name
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(InputError, match=message) as caught:
+        Pipeline(Settings(home=tmp_path, llm_prompt=path))
+    assert str(caught.value).startswith(f"{path}: prompt: ")
+    assert len(str(caught.value).splitlines()) == 1
