@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
 from typing import Protocol
@@ -99,6 +99,15 @@ class Keep:
         return Rewrite.keep(query, self.name)
 
 
+@dataclass(slots=True)
+class _Run:
+    """What a chain notes while it works on one query."""
+
+    begun: float
+    truncated: bool
+    failures: list[str] = field(default_factory=list)
+
+
 class Chain:
     """Run rewriters in order, the cheap ones first; the surest grounded rewrite wins.
 
@@ -124,31 +133,31 @@ class Chain:
 
     def rewrite(self, query: Query) -> Rewrite:
         """Return the surest acceptable rewrite, or the query unchanged."""
-        begun = time.perf_counter()
+        run = _Run(time.perf_counter(), query.truncated)
         with metered() as meter:
-            result = self._best(query, begun) if self._opens(query) else Rewrite.keep(query)
-        return replace(result, truncated=query.truncated, seconds=time.perf_counter() - begun, usage=meter.usage)
+            result = self._best(query, run) if self._opens(query) else Rewrite.keep(query)
+        return replace(result, truncated=run.truncated, seconds=time.perf_counter() - run.begun, usage=meter.usage)
 
     def _opens(self, query: Query) -> bool:
         return self._gate.opens(query, has_catalog=self._catalog is not None)
 
-    def _best(self, query: Query, begun: float) -> Rewrite:
-        failures: list[str] = []
-        best = surest(self._acceptable_ones(query, begun, failures)) or Rewrite.keep(query)
-        return replace(best, degraded=failures[0] if failures else best.degraded)
+    def _best(self, query: Query, run: _Run) -> Rewrite:
+        best = surest(self._acceptable_ones(query, run)) or Rewrite.keep(query)
+        return replace(best, degraded=run.failures[0] if run.failures else best.degraded)
 
-    def _acceptable_ones(self, query: Query, begun: float, failures: list[str]) -> Iterator[Rewrite]:
-        """Ask one rewriter after the other; what fails is named in `failures`."""
+    def _acceptable_ones(self, query: Query, run: _Run) -> Iterator[Rewrite]:
+        """Ask one rewriter after the other; what fails is named in the run's failures."""
         for rewriter in self._rewriters:
-            if time.perf_counter() - begun > self._budget:
-                failures.append("rewrite_timeout")
+            if time.perf_counter() - run.begun > self._budget:
+                run.failures.append("rewrite_timeout")
                 return
             try:
                 result = rewriter.rewrite(query)
+                run.truncated |= result.truncated
                 wanted = result.decision is not Decision.KEEP and self._acceptable(query, result)
             except Exception as error:  # noqa: BLE001 # whatever fails only degrades, visibly
                 _log.warning("rewriter %s failed: %s", rewriter.name, type(error).__name__)
-                failures.append(f"{rewriter.name}_failed")
+                run.failures.append(f"{rewriter.name}_failed")
                 continue
             if wanted:
                 yield result

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -23,6 +24,7 @@ from ..eval.commands import register
 from ..retrieval.sources import read_jsonl
 from ..rewrite.catalog import Catalog
 from ..rewrite.query import Query, Rewrite
+from . import train
 from .answer import Answer
 from .local import Querywright, check_legs_text, replacing
 from .schemas import QueryModel, TurnModel, to_json, validated
@@ -41,7 +43,10 @@ History = Annotated[Path | None, typer.Option("--history", help="JSON file: the 
 Profile = Annotated[list[str] | None, typer.Option("--profile", help="KEY=VALUE, or a JSON file.")]
 Now = Annotated[str | None, typer.Option("--now", help="The clock, ISO 8601 with an offset.")]
 CatalogFile = Annotated[Path | None, typer.Option("--catalog", help="A catalog, TOML.")]
-RewriterName = Annotated[str, typer.Option("--rewriter", help="none, auto, catalog, history or llm.")]
+RewriterName = Annotated[str, typer.Option("--rewriter", help="none, auto, catalog, history, editor or llm.")]
+
+_AT_ONCE = 256
+"""Lines of a file that are rewritten together."""
 
 _err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
@@ -228,6 +233,7 @@ def rewrite(
 
 
 register(app)  # evaluate, compare, tune, pool
+train.register(app)
 
 
 # ------------------------------------------------------------------------------- reading options
@@ -301,16 +307,17 @@ def _catalog(path: Path | None) -> Catalog | None:
 
 
 def _rewrite_file(querywright: Querywright, source: Path, out: Path, base: Query, options: dict[str, Any]) -> int:
-    """Rewrite line by line, so that size does not matter; the file appears when all of it is written."""
+    """Rewrite some lines at a time, so that size does not matter; the file appears when all of it is written."""
     count = 0
     with ExitStack() as stack:
         with _output_errors(out):
             file = stack.enter_context(_output(out))
-        for query in _queries(source, base):
-            line = to_json(querywright.rewrite(query, **options)) + b"\n"
+        queries = _queries(source, base)
+        while some := list(islice(queries, _AT_ONCE)):
+            lines = [to_json(rewrite) + b"\n" for rewrite in querywright.rewrite_all(some, **options)]
             with _output_errors(out):
-                file.write(line)
-            count += 1
+                file.writelines(lines)
+            count += len(some)
         with _output_errors(out):
             stack.close()
     return count

@@ -126,12 +126,27 @@ class Querywright:
     ) -> Rewrite:
         """Rewrite without searching, with the catalog of `collection`, else of the default one if it is there."""
         asked = self._clocked(read_query(query, history, profile, now))
-        name = collection or self.settings.default_collection
+        return self._pipeline.rewrite(asked, rewriter=rewriter, catalog=catalog or self._own_catalog(collection))
+
+    def rewrite_all(
+        self,
+        queries: Sequence[Query],
+        *,
+        collection: str | None = None,
+        rewriter: str = "auto",
+        catalog: Catalog | None = None,
+    ) -> list[Rewrite]:
+        """Rewrite several queries as `rewrite` does, faster than one by one where the editor reads them."""
+        asked = [self._clocked(query) for query in queries]
+        return self._pipeline.rewrite_all(asked, rewriter=rewriter, catalog=catalog or self._own_catalog(collection))
+
+    def _own_catalog(self, collection: str | None) -> Catalog | None:
+        """Return the catalog of `collection`, which must exist, or of the default one if it is there."""
         if collection is not None:
             self.collection_store.open(collection)
-        if catalog is None and (collection is not None or name in self.collection_store.names()):
-            catalog = self._catalog(name)
-        return self._pipeline.rewrite(asked, rewriter=rewriter, catalog=catalog)
+            return self._catalog(collection)
+        name = self.settings.default_collection
+        return self._catalog(name) if name in self.collection_store.names() else None
 
     # ------------------------------------------------------------------------------- collections
 

@@ -20,6 +20,7 @@ from ..retrieval.collection import Collection, Filter, Leg, Snapshot, check_k, c
 from ..retrieval.fusion import Ranking, convex
 from ..retrieval.snapshot import DEPTH, check_filter
 from ..rewrite.catalog import Catalog
+from ..rewrite.editor import MODELS, BilingualEditor
 from ..rewrite.gate import Gate
 from ..rewrite.history import HistoryRewriter
 from ..rewrite.llm import DEFAULT_PROMPT, LLMRewriter, load_chat_model, load_prompt
@@ -78,25 +79,29 @@ class Pipeline:
 
     # ---------------------------------------------------------------------------------- rewriters
 
-    def rewriter(self, name: str, catalog: Catalog | None = None) -> Rewriter:
-        """Return the rewriter called `name`: none, auto, catalog, history or llm.
+    def rewriter(self, name: str, catalog: Catalog | None = None, editor: Rewriter | None = None) -> Rewriter:
+        """Return the rewriter called `name`: none, auto, catalog, history, editor or llm.
 
-        Raises InputError for another name, or for `llm` when no model is configured.
+        `editor` stands in for the editor. Raises InputError for another name, or for `llm` when no model is configured.
         """
         catalog = catalog or self._catalog
+        editor = editor or self._editor
         makers: dict[str, Callable[[], Rewriter]] = {
             "none": Keep,
-            "auto": lambda: self._chain("auto", catalog, self._all(catalog)),
+            "auto": lambda: self._chain("auto", catalog, self._all(catalog, editor)),
             "catalog": lambda: self._chain("catalog", catalog, [CatalogRewriter(catalog or Catalog("empty"))]),
             "history": lambda: self._chain("history", catalog, [HistoryRewriter(catalog)]),
+            "editor": lambda: self._chain("editor", catalog, [editor]),
             "llm": lambda: self._chain("llm", catalog, [self._llm()]),
         }
         if name not in makers:
             raise InputError(f"rewriter: expected one of {', '.join(makers)}")
         return makers[name]()
 
-    def _all(self, catalog: Catalog | None) -> list[Rewriter]:
+    def _all(self, catalog: Catalog | None, editor: Rewriter) -> list[Rewriter]:
         rewriters: list[Rewriter] = [CatalogRewriter(catalog or Catalog("empty")), HistoryRewriter(catalog)]
+        if not isinstance(editor, BilingualEditor) or (self._settings.editor or MODELS).is_dir():
+            rewriters.append(editor)
         if self._settings.llm:
             rewriters.append(_Lazy("llm", self._llm))
         return rewriters
@@ -110,6 +115,10 @@ class Pipeline:
             gate=Gate(self._settings.min_confidence),
             budget_seconds=self._settings.budget_ms / 1000,
         )
+
+    @cached_property
+    def _editor(self) -> BilingualEditor:
+        return BilingualEditor(self._settings.editor or MODELS)
 
     def _llm(self) -> Rewriter:
         if not self._settings.llm:
@@ -128,6 +137,23 @@ class Pipeline:
     def rewrite(self, query: Query, *, rewriter: str | Rewriter = "auto", catalog: Catalog | None = None) -> Rewrite:
         """Rewrite `query` within the budget; past it the query comes back as it is, marked `degraded`."""
         return self._finish(self._begin(query, rewriter, catalog), query)
+
+    def rewrite_all(
+        self, queries: Sequence[Query], *, rewriter: str = "auto", catalog: Catalog | None = None
+    ) -> list[Rewrite]:
+        """Rewrite several queries as `rewrite` does, with the editor reading them all at once."""
+        known = self._read_ahead(queries) if rewriter in {"auto", "editor"} else [None] * len(queries)
+        return [
+            self.rewrite(query, rewriter=self.rewriter(rewriter, catalog, editor))
+            for query, editor in zip(queries, known, strict=True)
+        ]
+
+    def _read_ahead(self, queries: Sequence[Query]) -> list[Rewriter | None]:
+        try:
+            return [_Known("editor", rewrite) for rewrite in self._editor.rewrite_all(queries)]
+        except Exception as error:  # noqa: BLE001 # asked one by one, it fails visibly
+            _log.warning("editor failed: %s", type(error).__name__)
+            return [None] * len(queries)
 
     def _begin(self, query: Query, rewriter: str | Rewriter, catalog: Catalog | None) -> _Running:
         chosen = self.rewriter(rewriter, catalog) if isinstance(rewriter, str) else rewriter
@@ -221,6 +247,18 @@ class _Lazy:
     def rewrite(self, query: Query) -> Rewrite:
         """Make the rewriter and ask it."""
         return self.make().rewrite(query)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A rewriter that has already read its query."""
+
+    name: str
+    known: Rewrite
+
+    def rewrite(self, query: Query) -> Rewrite:  # noqa: ARG002 # the only query it is given
+        """Return what is known."""
+        return self.known
 
 
 @dataclass(frozen=True, slots=True)

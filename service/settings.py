@@ -40,6 +40,8 @@ class Settings(BaseModel):
     # rewriting
     catalog: Path | None = None
     """The catalog for collections without one of their own (`HOME/COLLECTION/catalog.toml`)."""
+    editor: Path | None = None
+    """A folder of trained editors, one a language (`zh`, `en`), in place of the project's own."""
     llm: str | None = None
     """A chat model as LangChain names it, `openai:gpt-5-mini`; off unless set."""
     llm_base_url: str | None = None
@@ -62,7 +64,7 @@ class Settings(BaseModel):
     """How many requests are worked on at once; others wait."""
     max_body_mb: int = Field(default=32, ge=1, le=1024)
 
-    @field_validator("home", "catalog", "llm_prompt")
+    @field_validator("home", "catalog", "editor", "llm_prompt")
     @classmethod
     def _expanded(cls, path: Path | None) -> Path | None:
         return path.expanduser() if path else None
