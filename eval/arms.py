@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from .. import DatasetError, InputError
 from ..rewrite.query import Alternative, Decision, Edit, Query, Rewrite, Role, Usage
 from ..rewrite.rewriter import Rewriter
+from .cost import UNTOLD
 from .dataset import Dataset, JudgedQuery
 from .rows import Row, json_rows
 from .runs import Run, read_run
@@ -146,7 +147,7 @@ def of_run(dataset: Dataset, run: Run) -> Rewrites:
     """
     if not any(judged.id in run for judged in dataset.queries):
         return {}
-    return {judged.id: Rewrite.keep(judged.query, "run") for judged in dataset.queries}
+    return {judged.id: replace(Rewrite.keep(judged.query, "run"), usage=UNTOLD) for judged in dataset.queries}
 
 
 def _parse(name: str, service: Knows) -> Arm:
@@ -226,8 +227,10 @@ def _edits(row: Row) -> tuple[Edit, ...]:
 
 
 def _usage(row: Row) -> Usage | None:
+    if "usage" not in row.data:
+        return UNTOLD
     try:
-        usage = _USAGE.validate_python(row.data.get("usage"))
+        usage = _USAGE.validate_python(row.data["usage"])
     except ValidationError as error:
         expected = 'expected {"calls": ..., "input_tokens": ..., "output_tokens": ...} or null'
         raise row.error("usage", f"{expected}: {error.errors()[0]['msg']}") from error

@@ -26,8 +26,8 @@ CALIBRATION_BUCKETS = 10
 """Buckets of the confidence that are held against the outcome."""
 
 
-class QueryRow(TypedDict):
-    """One row of queries.jsonl: what came of one query in one arm and leg."""
+class _Row(TypedDict):
+    """What every row of queries.jsonl has."""
 
     dataset: str
     id: str
@@ -48,6 +48,11 @@ class QueryRow(TypedDict):
     none: Mapping[str, float]
     stages: Mapping[str, float]
     ms: Mapping[str, float]
+
+
+class QueryRow(_Row, total=False):
+    """One row of queries.jsonl: what came of one query in one arm and leg."""
+
     usage: Mapping[str, int | None] | None
 
 
@@ -110,7 +115,7 @@ def read_queries(path: Path) -> list[QueryRow]:
     """Read queries.jsonl; raise DatasetError "FILE:LINE: FIELD: what was expected" for a row without a key."""
     rows: list[QueryRow] = []
     for row in json_rows(path):
-        for name in QueryRow.__annotations__:
+        for name in _Row.__annotations__:
             if name not in row.data:
                 raise row.error(name, "expected a row of queries.jsonl, but the key is missing")
         rows.append(cast("QueryRow", row.data))

@@ -20,6 +20,9 @@ from typing import Any, Self
 import orjson
 
 from .. import InputError, StorageError, __version__
+from ..rewrite.editor import editor_folder
+from ..rewrite.editor_weights import DESCRIPTION
+from ..rewrite.language import Language
 from ..service.settings import Settings
 from .runs import safe_name
 
@@ -29,8 +32,18 @@ FOLDER = "eval-cache"
 _FORMAT = 1
 _GROUP_SECONDS = 0.1
 _ROOT = Path(__file__).parent.parent
-_LIBRARIES = ("faiss-cpu", "faiss-gpu", "numpy", "PyStemmer", "rjieba", "sentence-transformers", "torch")
-_ELSEWHERE = {"home", "catalog", "llm_prompt", "encoder", "default_collection", "threads", "max_body_mb"}
+_LIBRARIES = (
+    "faiss-cpu",
+    "faiss-gpu",
+    "numpy",
+    "onnxruntime",
+    "PyStemmer",
+    "rjieba",
+    "sentence-transformers",
+    "tokenizers",
+    "torch",
+)
+_ELSEWHERE = {"home", "catalog", "editor", "llm_prompt", "encoder", "default_collection", "threads", "max_body_mb"}
 """Settings that change no rewrite, or that enter a key by what they name."""
 
 
@@ -40,10 +53,11 @@ def digest(value: object) -> str:
 
 
 @cache
-def code_digest(*places: str) -> str:
+def code_digest(*places: str, without: tuple[str, ...] = ()) -> str:
     """Return the digest of the package's version and of the source files in `places`: files and folders of it."""
-    paths = (path for place in places for path in _sources(_ROOT / place))
-    return digest([__version__, [(path.relative_to(_ROOT).as_posix(), _file_digest(path)) for path in paths]])
+    named = {path.relative_to(_ROOT).as_posix(): path for place in places for path in _sources(_ROOT / place)}
+    files = [(name, _file_digest(path)) for name, path in named.items() if name not in without]
+    return digest([__version__, files])
 
 
 @cache
@@ -53,10 +67,16 @@ def library_versions() -> dict[str, str]:
 
 
 def settings_digest(settings: Settings) -> str:
-    """Return the digest of the settings that a rewrite depends on; catalog and prompt count by what they say."""
+    """Return the digest of what a rewrite depends on beside its query; files count by what they say."""
     values = {key: value for key, value in settings.model_dump(mode="json").items() if key not in _ELSEWHERE}
     said = [None if path is None else _digest_of_given(path) for path in (settings.catalog, settings.llm_prompt)]
-    return digest([values, *said])
+    return digest([values, *said, *_editors(settings.editor)])
+
+
+def _editors(given: Path | None) -> list[str | None]:
+    """Return the digest of each language's editor: its description holds the sums of its other files."""
+    paths = [editor_folder(language, given) / DESCRIPTION for language in Language]
+    return [_digest_of_given(path) if path.exists() else None for path in paths]
 
 
 Row = Mapping[str, Any]

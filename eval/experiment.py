@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import orjson
 
+from ..rewrite.query import Rewrite
 from .arms import BASELINE, Arm, Rewrites, unchanged
 from .bench import Bench
+from .cost import UNTOLD
 from .dataset import Dataset, JudgedQuery
 from .measures import MEASURES, Judge, Values
 from .outcome import Outcome
@@ -131,4 +133,11 @@ class _Experiment:
         if not rewrites or self._bench.out is None:
             return
         path = self._bench.out / "rewrites" / file_name(self._dataset.name) / file_name(f"{arm}.jsonl")
-        write_whole(path, b"".join(orjson.dumps(rewrite) + b"\n" for rewrite in rewrites.values()))
+        write_whole(path, b"".join(_line(rewrite) for rewrite in rewrites.values()))
+
+
+def _line(rewrite: Rewrite) -> bytes:
+    """Return the row of `rewrite`, without its cost where nobody told: null would say that no LLM was asked."""
+    if rewrite.usage != UNTOLD:
+        return orjson.dumps(rewrite) + b"\n"
+    return orjson.dumps({name: value for name, value in asdict(rewrite).items() if name != "usage"}) + b"\n"

@@ -8,6 +8,7 @@ from pathlib import Path
 import orjson
 
 from ..rewrite.query import Role
+from .cost import UNTOLD
 from .dataset import JudgedQuery
 from .experiment import Cell, Results
 from .outcome import Outcome
@@ -39,7 +40,7 @@ def write_qrels(path: Path, qrels: Qrels) -> None:
 
 def _row(dataset: str, cell: Cell, judged: JudgedQuery, outcome: Outcome) -> dict[str, object]:
     rewrite = outcome.rewrite
-    return {
+    row: dict[str, object] = {
         "dataset": dataset,
         "id": judged.id,
         "arm": cell.arm,
@@ -59,8 +60,8 @@ def _row(dataset: str, cell: Cell, judged: JudgedQuery, outcome: Outcome) -> dic
         "none": {name: values[judged.id] for name, values in cell.none.items()},
         "stages": _milliseconds(dict(outcome.stages)),
         "ms": _milliseconds({"rewrite": rewrite.seconds, "search": outcome.search_seconds}),
-        "usage": rewrite.usage,
     }
+    return row if rewrite.usage == UNTOLD else {**row, "usage": rewrite.usage}
 
 
 def _milliseconds(seconds: Mapping[str, float]) -> dict[str, float]:

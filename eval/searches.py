@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import cast
 
-from .. import InputError, NotFoundError, UnavailableError
+from .. import InputError, NotFoundError, QuerywrightError, UnavailableError
 from ..retrieval.collection import Collection, Leg
 from ..rewrite.catalog import Catalog
 from ..rewrite.query import Query, Rewrite
@@ -37,6 +37,22 @@ LEGS: Mapping[str, tuple[Leg, ...]] = {
 _ATTEMPTS = 3
 
 _REWRITING_CODE = ("rewrite", "service/pipeline.py", "retrieval/analysis.py")
+_TRAINING_CODE = tuple(
+    f"rewrite/editor_{part}.py"
+    for part in (
+        "augmenting",
+        "card",
+        "data",
+        "examples",
+        "graph",
+        "measuring",
+        "model",
+        "recipe",
+        "silver",
+        "training",
+    )
+)
+"""What no rewriter runs: what training makes counts by the models."""
 _SEARCHING_CODE = ("retrieval", "service/pipeline.py", "eval/outcome.py", "eval/remembered.py", "eval/runs.py")
 
 
@@ -116,7 +132,7 @@ class Searches:
             "arm": arm.name,
             "settings": settings_digest(settings),
             "catalog": digest(self._own_catalog.path.read_text("utf-8")) if self._own_catalog.path else None,
-            "code": code_digest(*_REWRITING_CODE),
+            "code": code_digest(*_REWRITING_CODE, without=_TRAINING_CODE),
             "libraries": library_versions(),
         }
         return self._bench.cache.shelf(self._dataset.name, f"{arm.name}-rewrites", about)
@@ -128,6 +144,9 @@ class Searches:
             made = self._bench.service.rewrite(judged.query, rewriter=arm.name, catalog=self._own_catalog.catalog)
             return replace(made, id=judged.id)
 
+        if queries and arm.name == "auto":
+            with suppress(QuerywrightError):  # without it the arm is degraded, visibly
+                self._bench.service.rewriter("editor")  # loading it may take longer than the first query's budget
         settings = self._bench.settings
         if settings is None or not settings.llm or not queries or arm.name not in ("auto", "llm"):
             yield from map(rewrite, queries)

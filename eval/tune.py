@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from .. import InputError
 from ..retrieval.snapshot import Leg
 from ..rewrite.query import Query
-from ..service.pipeline import Pipeline
+from ..service.pipeline import CHEAP, Pipeline
 from ..service.settings import Settings
 from .arms import Arm, Rewrites
 from .bench import Bench, Progress, silent
@@ -153,7 +153,7 @@ def corners(
         # No budget for what needs no model far away: a slow machine must not change what is found.
         alone = settings.model_copy(update={"llm": None, "llm_prompt": None, "budget_ms": 60_000})
         plain = _opened(bench, alone, stack)
-        rewriters = [partial(_made, name, plain) for name in ("catalog", "history")]
+        rewriters = [partial(_made, name, plain) for name in CHEAP]
         told = [settings.model_copy(update={"llm_prompt": path}) for path in (settings.llm_prompt, *prompts)]
         prompted = {prompt_name(one): partial(_made, "llm", _opened(bench, one, stack)) for one in told if one.llm}
         ours, theirs = (Corner(one, index(one, bench), rewriters, prompted) for one in (training, test))

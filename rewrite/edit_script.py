@@ -9,6 +9,7 @@ slotted tagging of RaST, Hao et al., EMNLP 2021, by second spans and connectors.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,8 +21,9 @@ from .query import Source
 LONGEST_SPAN = 20
 """Units that one copied span holds at most."""
 
-_HAN = "\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U000323af"
-_UNIT = re.compile(rf"[{_HAN}]|(?:(?![{_HAN}])[^\W_])+|\S")
+_JOINER = "\u200d"
+_UNIT = re.compile(r"h[ej]*|w[wej]*|(?:rr?|s)[ej]*(?:(?<=j)s[ej]*)*|[ej]+")
+"""Units over the kinds of their characters: what is seen as one character (Unicode TR29) is never cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,26 @@ def split_units(text: str) -> list[Unit]:
     ['crm', '怎', '么', '用', '?']
     """
     folded = fold(text)
-    return [Unit(match[0], match.start(), match.end()) for match in _UNIT.finditer(folded)]
+    kinds = "".join(map(_kind, folded))
+    return [Unit(folded[match.start() : match.end()], *match.span()) for match in _UNIT.finditer(kinds)]
+
+
+@lru_cache(maxsize=4096)
+def _kind(char: str) -> str:
+    """Return `h` for Han, `w` of a word, `e` extending, `j` joining, `r` half a flag, `s` another sign, or a blank."""
+    if is_cjk(char) or char.isalnum():
+        return "h" if is_cjk(char) else "w"
+    if char.isspace():
+        return " "
+    if _extends(char):
+        return "j" if char == _JOINER else "e"
+    return "r" if "\U0001f1e6" <= char <= "\U0001f1ff" else "s"
+
+
+def _extends(char: str) -> bool:
+    """Say whether `char` belongs to the one before it: marks, zero-width joiners, skin tones, tags of flags."""
+    invisible = char in {"\u200c", _JOINER} or "\U000e0020" <= char <= "\U000e007f"
+    return invisible or "\U0001f3fb" <= char <= "\U0001f3ff" or unicodedata.category(char).startswith("M")
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,38 +274,82 @@ def _to_script(
 # ------------------------------------------------------------------------------------------ render
 
 
-@lru_cache(maxsize=1024)
-def _glued(char: str) -> bool:
-    """Say whether no space is written before `char`."""
-    return is_cjk(char) or char in "'’,.;:?!)]}%，。；：？！）】、”"
+_LEADING = re.compile(r"[(\[{“‘«¿¡/\\_@&=–—-]\Z|(?<!\w)[$€£¥#']\Z")
+"""Ends of text that nothing is set apart from: an opening bracket, a hyphen, the sign of a currency."""
+
+_CLINGING = re.compile(
+    r"""[)\]}”»%…™®°，。；：？！、）】》」』〉]
+    | [,.;:?!](?![A-Za-z0-9])  # not that of ".NET"
+    | ['’](?:s|d|m|t|ll|re|ve)?(?![A-Za-z0-9])  # not that of "'Thriller'"
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+"""Beginnings of text that are not set apart from what stands before them."""
+
+_QUOTES = frozenset('"`')
+_OPENS = re.compile('["`][A-Za-z0-9]')
+_CLOSES = re.compile('[A-Za-z0-9,.!?]["`]')
+"""Quotes that show by what stands beside them what they do, even where the other of the pair was not copied."""
+
+_ADJOINING = frozenset("'’,.;:?!/\\_@&=–—-+*#<>|~^")
+"""Signs that stay where they stood right behind a word, whatever takes its place."""
 
 
-def join(parts: Sequence[str]) -> str:
-    """Join pieces of text as they would be written: spaces between words, none around Han characters.
+def padded(text: str, start: int, end: int, parts: Sequence[str]) -> list[str]:
+    """Return `parts` with the blanks that they need when they stand, in this order, in place of `text[start:end]`.
 
-    >>> join(["Frank Zappa", "'s"]), join(["besides", "X"]), join(["小明", "的", "CRM"])
-    ("Frank Zappa's", 'besides X', '小明的CRM')
+    Each part has the blank in front of it; the last one that behind it, too.
+
+    >>> padded("price?", 0, 0, ["the", "CRM", "'s"]), padded("价格", 0, 0, ["CRM", "的"])
+    (['the', ' CRM', "'s "], ['CRM', '的'])
     """
-    text = ""
-    for part in filter(None, parts):
-        tight = not text or is_cjk(text[-1]) or _glued(part[0]) or text[-1] in "([{（【“"
-        text += part if tight else f" {part}"
-    return text
+    before, found = text[:start], []
+    for part in parts:
+        found.append(f" {part}" if spaced(before, part) else part)
+        before += found[-1]
+    after = text[end:]
+    adjoins = after[:1] in _ADJOINING and bool(text[:end][-1:].strip())
+    if found and (runs_on(before, after) if adjoins else spaced(before, after)):
+        found[-1] += " "
+    return found
 
 
-def padded(text: str, start: int, end: int, replacement: str) -> str:
-    """Return `replacement` with the spaces that it needs in place of `text[start:end]`."""
-    if not replacement:
-        return ""
-    left, right = text[:start], text[end:]
-    before = (
-        " "
-        if left
-        and not left[-1].isspace()
-        and not is_cjk(left[-1])
-        and not _glued(replacement[0])
-        and left[-1] not in '([{（【“"'
-        else ""
-    )
-    after = " " if right and right[0].isalnum() and not is_cjk(right[0]) and not is_cjk(replacement[-1]) else ""
-    return before + replacement + after
+def spaced(before: str, after: str) -> bool:
+    """Say whether a blank is to be put between `before` and `after`, which stand without one."""
+    if not before or not after or before[-1].isspace() or after[0].isspace():
+        return False
+    if runs_on(before, after):
+        return True
+    seen = next((char for char in reversed(before) if not _extends(char)), "")
+    return not (_wide(seen) or _wide(after[0]) or _leads(before) or clings(before, after))
+
+
+def runs_on(before: str, after: str) -> bool:
+    """Say whether the last unit of `before` would take in the beginning of `after`."""
+    units = split_units(before + after[:1])
+    return bool(units) and units[-1].start < len(before) < units[-1].end
+
+
+def clings(before: str, after: str) -> bool:
+    """Say whether `after` is written right behind `before`: a closing sign, a comma, 's.
+
+    Quotes look alike on both sides: an odd number of them before says that one is open.
+    """
+    if after[:1] in _QUOTES:
+        alone = after[1:2].strip() == ""
+        return alone or (before.count(after[0]) % 2 == 1 and not _OPENS.match(after))
+    return _CLINGING.match(after) is not None
+
+
+def _leads(before: str) -> bool:
+    """Say whether what follows is written right behind `before`."""
+    if before[-1] in _QUOTES:
+        return before.count(before[-1]) % 2 == 1 and not _CLOSES.match(before[-2:])
+    return _LEADING.search(before[-2:]) is not None
+
+
+@lru_cache(maxsize=1024)
+def _wide(char: str) -> bool:
+    """Say whether `char` is as wide as a Han character, which needs no blank: these and their punctuation."""
+    sign = "\u3000" <= char <= "\u303f" or "\uff00" <= char <= "\uffef"
+    return is_cjk(char) or (sign and not char.isalnum())

@@ -21,8 +21,8 @@ from .editor_input import Vocabulary
 from .editor_silver import silver_pairs
 
 _LONGEST_SWAPPED = 10  # units; longer copies are clauses, not names
-_SILVER_LENGTH = 130  # pieces
-_SILVER_WEIGHT = 0.5
+_MIXED_IN_LENGTH = 130  # pieces of a silver example among the pairs, which are short
+_MIXED_IN_WEIGHT = 0.5
 _FRONTED_CONVERSATIONS = 3
 _TRIES = 30
 
@@ -54,6 +54,7 @@ class Epochs:
         self._data, self._mixture, self._seed = data, mixture, seed
         self._vocabulary, self._connectors = vocabulary, connectors
         self._made = [(pair, make_example(pair, vocabulary, connectors)) for pair in data.train]
+        self.silver = SilverExamples(data, vocabulary, connectors, seed)
 
     @property
     def teaches(self) -> bool:
@@ -68,7 +69,10 @@ class Epochs:
         made = keep_rows(pairs, self._data.fluent, mixture.keep, rng)
         made += islice(fragments(pairs, rng), round(mixture.fragments * len(pairs)))
         made += strangers(pairs, round(mixture.strangers * len(pairs)), rng)
-        return found + make_examples(made, self._vocabulary, self._connectors) + self._silver(number)
+        found += make_examples(made, self._vocabulary, self._connectors)
+        return found + self.silver.made(
+            f"mixed:{number}", mixture.silver, longest=_MIXED_IN_LENGTH, weight=_MIXED_IN_WEIGHT
+        )
 
     def _varied(self, pair: Pair, plain: Example | None, rng: random.Random) -> Iterable[Example]:
         """Yield the example of `pair`, or of a variant of it."""
@@ -87,18 +91,27 @@ class Epochs:
     def _names(self) -> list[str]:
         return [name for _, example in self._made if example and (name := copied_name(example))]
 
+
+class SilverExamples:
+    """Makes examples from plain text, other ones each time, the same for one seed; the texts are read once."""
+
+    def __init__(self, data: TrainingData, vocabulary: Vocabulary, connectors: Connectors, seed: int) -> None:
+        self._data, self._seed = data, seed
+        self._vocabulary, self._connectors = vocabulary, connectors
+
     @cached_property
     def _documents(self) -> list[str]:
         return [document for path in self._data.texts for document in read_documents(path)]
 
-    def _silver(self, number: int) -> list[Example]:
-        if not self._mixture.silver or not self._data.texts:
+    def made(self, draw: str, count: int, *, longest: int, weight: float = 1.0) -> list[Example]:
+        """Return the examples of `count` pairs, named by what they are drawn for, those under `longest` pieces."""
+        if not count:
             return []
-        rng = random.Random(f"{self._seed}:mixed:{number}")
-        pairs = islice(silver_pairs(self._documents, self._data.language, rng), self._mixture.silver)
-        lighter = [replace(pair, weight=_SILVER_WEIGHT) for pair in pairs]
-        made = make_examples(lighter, self._vocabulary, self._connectors)
-        return [example for example in made if len(example.pieces.ids) < _SILVER_LENGTH]
+        rng = random.Random(f"{self._seed}:{draw}")
+        pairs = islice(silver_pairs(self._documents, self._data.language, rng), count)
+        weighted = [replace(pair, weight=weight) for pair in pairs]
+        found = make_examples(weighted, self._vocabulary, self._connectors)
+        return [example for example in found if len(example.pieces.ids) < longest]
 
 
 # ---------------------------------------------------------------------------------------- variants

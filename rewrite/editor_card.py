@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from .editor_data import TrainingData, text_origins
 from .editor_input import BUDGET
@@ -27,21 +30,34 @@ _COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """All that the card says of a model: how it was made, from what, and how well it does."""
+    """All that the card says of a model: how it was made, from what, and how well it does.
+
+    `calibrated` says that held-out rows calibrated it, `error` how well, None where they do not tell; `start` is the
+    card of the editor that it went on from, None where there was none, empty where that has no card.
+    """
 
     language: Language
     command: str
     seconds: float
     data: TrainingData
     plan: Plan
-    error: float
+    calibrated: bool
+    error: float | None
     figures: Mapping[str, Figures]
-    start: bool
+    start: str | None
 
 
 def model_card(made: Made) -> str:
     """Return the card, Markdown."""
     return "\n\n".join([_what(made), _how(made), _data(made), _figures(made), _limits(made), _retrain(made)]) + "\n"
+
+
+def card_of(folder: Path) -> str:
+    """Return the card in a model's folder, nothing where it has none."""
+    try:
+        return (folder / "README.md").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def _what(made: Made) -> str:
@@ -57,11 +73,20 @@ def _what(made: Made) -> str:
 
 def _how(made: Made) -> str:
     stages = [("pairs", made.plan.pairs)]
-    if made.plan.silver_pairs and made.data.texts:
+    if made.plan.silver and made.data.texts:
         stages.insert(0, (f"{made.plan.silver_pairs} silver pairs an epoch from plain text", made.plan.silver))
-    lines = "\n".join(f"- {name}: {_stage(stage)}" for name, stage in stages)
-    started = " It went on from an editor that was trained before." if made.start else ""
-    return f"## How it was made\n\n    {made.command}\n\n{made.seconds:.0f} s in all.{started}\n\n{lines}"
+    lines = [f"- {name}: {_stage(stage)}" for name, stage in stages]
+    if made.plan.mixture.silver and made.data.texts:
+        lines.append(f"- in each epoch of the pairs, {made.plan.mixture.silver} silver ones too")
+    started = "" if made.start is None else " It went on from an editor that was trained before."
+    told = "\n".join(lines)
+    return f"## How it was made\n\n    {_public(made.command)}\n\n{made.seconds:.0f} s in all.{started}\n\n{told}"
+
+
+def _public(command: str) -> str:
+    """Return a command with the last part of each path in it: where files lay is nobody's business."""
+    words = [re.match(r"(--[\w-]+=)?(.*)", word, re.DOTALL) for word in shlex.split(command)]
+    return shlex.join(f"{word[1] or ''}{Path(word[2]).name or word[2]}" for word in words if word)
 
 
 def _stage(stage: Stage) -> str:
@@ -71,7 +96,7 @@ def _stage(stage: Stage) -> str:
 
 def _data(made: Made) -> str:
     rows = [f"| {origin.name} | {origin.rows} | {origin.licence} |" for origin in made.data.origins]
-    if made.plan.silver_pairs:
+    if made.plan.uses_texts:
         rows += [f"| {origin.name} | text | {origin.licence} |" for origin in text_origins(made.data)]
     table = "\n".join(["| set | rows that trained | licence |", "| --- | ---: | --- |", *rows])
     notes = ["The code is Apache-2.0; the data is not part of it, and the weights carry these notes."]
@@ -79,17 +104,34 @@ def _data(made: Made) -> str:
     if unstated:
         notes.append(f"No licence is stated for {unstated}: look at that before using the weights elsewhere.")
     notes.append("Rows of self-contained questions, made from the same sets, teach it to leave good queries alone.")
-    return f"## Data\n\n{table}\n\n{' '.join(notes)}"
+    return f"## Data\n\n{table}\n\n{' '.join(notes)}{_data_before(made.start)}"
+
+
+def _data_before(card: str | None) -> str:
+    """Return what the card of the editor that a model went on from says of its data, which is in the model too."""
+    if card is None:
+        return ""
+    found = re.search(r"^## Data\n+(.*?)(?=^## |\Z)", card, re.MULTILINE | re.DOTALL)
+    told = found[1].strip() if found else "It has no card that says what it was trained on."
+    return f"\n\n### Data of the editor that it went on from\n\n{told}"
 
 
 def _figures(made: Made) -> str:
+    if not made.figures:
+        return f"## Figures\n\nNot measured: nothing was held out. {_calibration(made)}"
     head = f"| held out | {' | '.join(_COLUMNS)} |\n| --- |{' ---: |' * len(_COLUMNS)}"
     rows = [f"| {name} | {_cells(figures)} |" for name, figures in made.figures.items()]
     return (
         "## Figures\n\nOf the weights as they are stored, by the command above; rewrites with a confidence under "
-        f"{made.plan.threshold:g} are not used. Expected calibration error over all sets that tuned it, five folds: "
-        f"{made.error:.3f}.\n\n{head}\n" + "\n".join(rows)
+        f"{made.plan.threshold:g} are not used. {_calibration(made)}\n\n{head}\n" + "\n".join(rows)
     )
+
+
+def _calibration(made: Made) -> str:
+    if not made.calibrated:
+        return "The confidence was calibrated on rows that trained, so that it says too much; its error: not measured."
+    error = "not measured, too few of their rows tell" if made.error is None else f"{made.error:.3f}"
+    return f"Expected calibration error over all sets that tuned it, five folds: {error}."
 
 
 def _cells(figures: Figures) -> str:

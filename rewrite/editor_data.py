@@ -11,7 +11,7 @@ import gzip
 import random
 import re
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,7 +30,7 @@ class PublicSet:
     """How one public set of pairs is used: which splits train, which are held out to tune, which are only reported.
 
     Splits are given by their beginnings. `held_percent` of the dialogues that would train, and the last `held_rows`
-    of the rows, are held out; rows that share text with what `apart_from` holds out are dropped.
+    of the rows, are held out; rows that stand in a dialogue which `apart_from` holds out are dropped.
     `standalone` says that the rewrites are questions that anybody could ask, `fluent` that only the rewrites are
     used, as questions that need nothing, `single` that every row is a conversation of its own.
     """
@@ -100,14 +100,16 @@ TEXTS: Mapping[str, PublicText] = {known.name: known for known in _TEXTS}
 _OWN = "your own"
 _OWN_CHARACTERS = 3000
 _OWN_HELD = 10  # of every so many conversations, one is held out
-_TELLING = 25  # characters; a longer turn that two dialogues share shows that they are one
+_TELLING = 25  # characters; a longer turn is seldom said twice
+_STEPS = (-2, -1, 1, 2)  # the turns beside one that show whether it was said in several conversations
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
     """A query in its conversation and what it should become; `group` names the conversation, `source` the file.
 
-    `titled` says that the first turn is the title of what the conversation is about.
+    `group` is empty where a row does not say it: `load` then tells the conversations of a file apart. `titled` says
+    that the first turn is the title of what the conversation is about.
     """
 
     query: Query
@@ -158,8 +160,7 @@ def load(data: Path, language: Language | None = None) -> TrainingData:
     if not found.train:
         raise InputError(f"{data}: expected pairs to train on in {language}, found none")
     counts = Counter(pair.source for pair in found.train)
-    for path in files:
-        name = _stem(path)
+    for name in dict.fromkeys(map(_stem, files)):
         rows_used = len(found.fluent) if name in SETS and SETS[name].fluent else counts[name]
         if rows_used:
             found.origins.append(Origin(name, SETS[name].licence if name in SETS else _OWN, rows_used))
@@ -203,9 +204,10 @@ def _only_language(data: Path, pairs: Sequence[Pair]) -> Language:
 def _distribute(name: str, rows: Sequence[tuple[str, Pair]], found: TrainingData) -> None:
     """Put the rows of one file where the recipe says."""
     if name not in SETS:
-        held = _held_conversations([pair for _, pair in rows])
-        found.train += [pair for _, pair in rows if pair.group not in held]
-        _extend(found.tune, name, [pair for _, pair in rows if pair.group in held])
+        own = _told_apart([pair for _, pair in rows])
+        held = _held_conversations(own)
+        found.train += [pair for pair in own if pair.group not in held]
+        _extend(found.tune, name, [pair for pair in own if pair.group in held])
         return
     recipe = SETS[name]
     parts = {part: _of_splits(rows, recipe, getattr(recipe, part)) for part in ("train", "tune", "report")}
@@ -231,7 +233,7 @@ def _of_splits(rows: Iterable[tuple[str, Pair]], recipe: PublicSet, splits: tupl
 
 def _extend(sets: dict[str, list[Pair]], name: str, pairs: list[Pair]) -> None:
     if pairs:
-        sets[name] = pairs
+        sets[name] = sets.get(name, []) + pairs
 
 
 def _is_held(group: str, percent: int) -> bool:
@@ -239,24 +241,86 @@ def _is_held(group: str, percent: int) -> bool:
 
 
 def _held_conversations(pairs: Sequence[Pair]) -> set[str]:
-    """Return every tenth conversation, the last of few."""
-    groups = list(dict.fromkeys(pair.group for pair in pairs))
+    """Return every tenth conversation that has something to copy, the last of few: others measure nothing."""
+    groups = list(dict.fromkeys(pair.group for pair in pairs if pair.query.history or pair.query.profile))
     return set(groups[_OWN_HELD - 1 :: _OWN_HELD] or groups[1:][-1:])
 
 
+def _told_apart(pairs: Sequence[Pair]) -> list[Pair]:
+    """Return `pairs` each with a group: that of its row, or one with all the rows that it shares a turn with.
+
+    A log often gives each query the last few turns, so that the rows of a conversation begin differently, and a
+    query is a turn of later rows.
+    """
+    said = {
+        i: [*(turn.text for turn in pair.query.history), pair.query.query]
+        for i, pair in enumerate(pairs)
+        if not pair.group
+    }
+    telling = _peculiar(said.values())
+    leader = {i: i for i in said}
+
+    def lead(i: int) -> int:
+        while leader[i] != i:
+            leader[i] = i = leader[leader[i]]
+        return i
+
+    first: dict[str, int] = {}
+    for i, turns in said.items():
+        for text in telling.intersection(turns):
+            leader[lead(i)] = lead(first.setdefault(text, i))
+    return [replace(pair, group=pair.group or f"{pair.source}#{lead(i)}") for i, pair in enumerate(pairs)]
+
+
+def _peculiar(rows: Iterable[Sequence[str]]) -> set[str]:
+    """Return the turns that stand in one conversation only; `rows` are histories with a query behind.
+
+    One that stands near different turns ("Hello!", "thanks") is said in many. A long one may: a conversation can
+    have been gone on with in two ways. Queries are not counted as near: several may be asked of one history.
+    """
+    near: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
+    texts: set[str] = set()
+    for row in rows:
+        texts.update(row)
+        for i, text in enumerate(row):
+            for step in _STEPS:
+                if 0 <= i + step < len(row) - 1:
+                    near[text, step].add(row[i + step])
+    most = {text: 1 + (len(text) > _TELLING) for text in texts}
+    return {text for text in texts if all(len(near.get((text, step), ())) <= most[text] for step in _STEPS)}
+
+
 def _keep_apart(found: TrainingData) -> None:
-    """Drop rows that train but stand in a dialogue that another set holds out."""
+    """Drop rows that train but are held out too, or stand in a dialogue that another set holds out."""
+    held_out = [pair for part in (found.tune, found.report) for pairs in part.values() for pair in pairs]
+    held = {_asked(pair) for pair in held_out}
+    found.train = [pair for pair in found.train if _asked(pair) not in held]
     for recipe in SETS.values():
-        held = found.tune.get(recipe.apart_from or "", [])
-        if held:
-            rewrites = {pair.rewrite.lower() for pair in held}
-            turns = {turn.text.lower() for pair in held for turn in pair.query.history if len(turn.text) > _TELLING}
+        if others := found.tune.get(recipe.apart_from or ""):
+            rewrites = {pair.rewrite.lower() for pair in others}
+            turns = {text for pair in others for text in _telling(pair)} - _stock(found.train + held_out)
             found.train = [
                 pair
                 for pair in found.train
-                if pair.source != recipe.name
-                or not (pair.rewrite.lower() in rewrites or turns & {t.text.lower() for t in pair.query.history})
+                if pair.source != recipe.name or not (pair.rewrite.lower() in rewrites or turns & _telling(pair))
             ]
+
+
+def _asked(pair: Pair) -> tuple[str, ...]:
+    return (pair.query.query, *(turn.text for turn in pair.query.history))
+
+
+def _telling(pair: Pair) -> set[str]:
+    return {turn.text.lower() for turn in pair.query.history if len(turn.text) > _TELLING}
+
+
+def _stock(pairs: Iterable[Pair]) -> set[str]:
+    """Return the turns that several dialogues of one set hold: "Are there any other interesting aspects?"."""
+    groups: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for pair in pairs:
+        for text in _telling(pair):
+            groups[pair.source, text].add(pair.group)
+    return {text for (_, text), dialogues in groups.items() if len(dialogues) > 1}
 
 
 # ------------------------------------------------------------------------------- self-contained rows
@@ -415,10 +479,11 @@ class _Row:
         return [self._turn(f"history[{i}]", turn) for i, turn in enumerate(found or ())]
 
     def _turn(self, name: str, turn: object) -> Turn:
-        if not isinstance(turn, dict) or turn.get("role") not in set(Role) or not isinstance(turn.get("text"), str):
+        role, text = (turn.get("role"), turn.get("text")) if isinstance(turn, dict) else (None, None)
+        if not isinstance(role, str) or role not in set(Role) or not isinstance(text, str):
             raise self.error(name, 'expected {"role": "user" or "assistant", "text": a string}')
         try:
-            return Turn(Role(turn["role"]), turn["text"])
+            return Turn(Role(role), text)
         except InputError as error:
             raise self.error(name, str(error)) from error
 
@@ -449,7 +514,7 @@ def _pair(row: _Row, source: str) -> Pair:
     text, rewrite = row.text(asked), row.text("rewrite")
     history = row.history()
     identifier = row.string("id") or row.string("_id")
-    group = row.string("conversation") or _group(source, identifier, text, history)
+    group = row.string("conversation") or _group(source, identifier)
     if row.string("title"):
         # The article that a conversation is about stands where the asker would have named it.
         about = ", ".join(filter(None, (row.string("title"), row.string("section"))))
@@ -463,8 +528,8 @@ def _pair(row: _Row, source: str) -> Pair:
     return Pair(query, rewrite, source, group, row.language(text), titled=bool(row.string("title")))
 
 
-def _group(source: str, identifier: str, text: str, history: Sequence[Turn]) -> str:
-    """Name a row's conversation: by its id in the public sets, elsewhere by how it began."""
-    if source in SETS:
-        return identifier if SETS[source].single else re.sub(r"[-_]\d+$", "", identifier)
-    return history[0].text if history else text
+def _group(source: str, identifier: str) -> str:
+    """Name a row's conversation by its id in the public sets; elsewhere ids tell nothing."""
+    if source not in SETS:
+        return ""
+    return identifier if SETS[source].single else re.sub(r"[-_]\d+$", "", identifier)

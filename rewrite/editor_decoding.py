@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from .edit_script import LONGEST_SPAN, Connectors, Insertion, Script, Span, join, padded
+from .edit_script import (
+    LONGEST_SPAN,
+    Connectors,
+    Insertion,
+    Script,
+    Span,
+    Unit,
+    clings,
+    padded,
+    runs_on,
+)
 from .editor_input import Pieces
 from .query import Edit, Evidence, Problem
 
@@ -61,6 +72,12 @@ def features(pieces: Pieces, decoded: Decoded) -> Floats:
         ],
         dtype=np.float32,
     )
+
+
+def confidence(row: Floats, intercept: float, weights: Sequence[float]) -> float:
+    """Return the probability that a rewrite with these features is right, by a logistic regression."""
+    score = intercept + float(np.dot(row, weights))
+    return float(np.exp(-np.logaddexp(0, -score)))
 
 
 # ----------------------------------------------------------------------------------------- decoding
@@ -160,60 +177,84 @@ def _logsumexp(values: Floats) -> Floats:
 def to_edits(
     pieces: Pieces, script: Script, connectors: Connectors, original: str, confidence: float
 ) -> tuple[Edit, ...]:
-    """Return `script` as edits of `original`, each with the line that its words were copied from.
+    """Return `script` as edits of `original`, in order: one for each copied span, with the line it was copied from.
 
-    A deletion beside no insertion has the evidence of the script's first. A script that copies nothing has no
-    evidence at all, and no edits.
+    Connectors go with the span that follows them, at the end with the one before. Where only connectors are
+    inserted, or units only deleted, no line speaks for that: such an edit is a part of the same rewrite, and has the
+    evidence of the script's first span. A script that copies nothing has no evidence at all, and no edits.
     """
-    written = {gap: _written(pieces, insertion, connectors) for gap, insertion in script.insertions.items()}
-    found = {gap: evidence for gap, (_, evidence) in written.items() if evidence is not None}
-    if not found:
+    written = [(*stretch, _texts(pieces, script, stretch, connectors)) for stretch in _stretches(pieces, script)]
+    first = next((evidence for *_, texts in written for _, evidence in texts if evidence), None)
+    if first is None:
         return ()
-    first = found[min(found)]
-    edits = []
-    for gap, end in _runs(len(pieces.query), script):
-        text, _ = written.get(gap, ("", None))
-        span = _characters(pieces, gap, end, original, keep_blank=bool(text))
-        replacement = padded(original, *span, text)
-        edits.append(Edit(Problem.MISSING_ENTITY, "topic", *span, replacement, found.get(gap, first), confidence))
-    return tuple(edits)
+    changes: list[tuple[int, int, str, Evidence]] = []
+    for start, end, texts in written:
+        if texts:
+            at = _replaced(pieces.query, start, end, original, texts[0][0][0])
+            parts = iter(padded(original, *at, [part for some, _ in texts for part in some]))
+            for some, evidence in texts:
+                changes.append((*at, "".join(islice(parts, len(some))), evidence or first))
+                at = at[1], at[1]  # the first takes the place of what is deleted, the others stand behind it
+        elif end > start:
+            changes.append((*_cut(pieces.query, start, end, original), first))
+    return tuple(Edit(Problem.MISSING_ENTITY, "topic", *change, confidence) for change in changes)
 
 
-def _written(pieces: Pieces, insertion: Insertion, connectors: Connectors) -> tuple[str, Evidence | None]:
-    """Return what an insertion writes, and where its first span stands."""
-    flat = [(line, unit) for line in pieces.lines for unit in line.units]
-    parts = [connectors.texts[insertion.connectors[0]]]
-    evidence = None
-    for spans, connector in zip(insertion.spans, insertion.connectors[1:], strict=True):
-        if spans:
-            (line, first), (_, last) = (flat[place] for place in spans[0])
-            copied = line.text[first.start : last.end]
-            evidence = evidence or Evidence(line.source, line.where, copied)
-            parts.append(copied)
-        parts.append(connectors.texts[connector])
-    return join(parts), evidence
+def _stretches(pieces: Pieces, script: Script) -> Iterator[tuple[int, int]]:
+    """Yield the units (start, end) between two kept ones, where any is deleted or something is inserted."""
+    start = 0
+    for unit in range(len(pieces.query) + 1):
+        if unit not in script.deleted:
+            if unit > start or unit in script.insertions:
+                yield start, unit
+            start = unit + 1
 
 
-def _runs(count: int, script: Script) -> list[tuple[int, int]]:
-    """Return where something is inserted or deleted, as (gap, unit behind the last that is deleted there)."""
-    runs: list[tuple[int, int]] = []
-    for gap in range(count + 1):
-        end = gap + 1 if gap in script.deleted else gap
-        if gap in script.insertions:
-            runs.append((gap, end))
-        elif end > gap:
-            if runs and runs[-1][1] == gap:
-                runs[-1] = (runs[-1][0], end)
-            else:
-                runs.append((gap, end))
-    return runs
+def _texts(
+    pieces: Pieces, script: Script, stretch: tuple[int, int], connectors: Connectors
+) -> list[tuple[list[str], Evidence | None]]:
+    """Return what is written in a stretch, in parts for each span; without evidence where it is only connectors."""
+    found: list[tuple[list[str], Evidence | None]] = []
+    leading: list[str] = []
+    for insertion in (script.insertions.get(gap, Insertion()) for gap in range(stretch[0], stretch[1] + 1)):
+        for connector, spans in zip(insertion.connectors, (*insertion.spans, ()), strict=True):
+            if connector:
+                leading.append(connectors.texts[connector])
+            if spans:
+                evidence = _copied(pieces, spans[0])
+                found.append(([*leading, evidence.text], evidence))
+                leading = []
+    if leading and found:
+        found[-1][0].extend(leading)
+    elif leading:
+        found.append((leading, None))
+    return found
 
 
-def _characters(pieces: Pieces, gap: int, end: int, original: str, *, keep_blank: bool) -> tuple[int, int]:
-    """Return the code points of units `gap:end`; where nothing is written in their place, the blanks behind too."""
-    units = pieces.query
-    start = units[gap].start if gap < len(units) else (units[-1].end if units else 0)
-    stop = units[end - 1].end if end > gap else start
-    while not keep_blank and stop < len(original) and original[stop].isspace():
-        stop += 1
-    return start, stop
+def _copied(pieces: Pieces, span: Span) -> Evidence:
+    """Return the text of a span and where it stands."""
+    units = [unit for line in pieces.lines for unit in line.units]
+    line = pieces.lines[pieces.line_of[span[0]]]
+    return Evidence(line.source, line.where, line.text[units[span[0]].start : units[span[1]].end])
+
+
+def _replaced(units: Sequence[Unit], start: int, end: int, original: str, text: str) -> tuple[int, int]:
+    """Return the code points that units `start:end` give to `text`; of none of them, a place before unit `start`."""
+    behind = units[start - 1].end if start else 0
+    first = units[start].start if start < len(units) else behind
+    if start and clings(original[:behind], text):
+        first = behind
+    return first, units[end - 1].end if end > start else first
+
+
+def _cut(units: Sequence[Unit], start: int, end: int, original: str) -> tuple[int, int, str]:
+    """Return the code points that go with units `start:end`, which nothing replaces, and the blank that must stay.
+
+    The blanks behind go too; at the end and before closing punctuation those in front. Two words stay two.
+    """
+    first, last = units[start].start, units[end - 1].end
+    if end < len(units) and not clings(original[:first], original[last:]):
+        last = units[end].start
+    elif start:
+        first = units[start - 1].end
+    return first, last, " " if runs_on(original[:first], original[last:]) else ""

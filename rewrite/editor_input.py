@@ -71,7 +71,6 @@ class Vocabulary:
         self._tokenizer.normalizer = BertNormalizer(handle_chinese_chars=False, lowercase=True)
         self.start, self.end, self.unknown = (vocabulary[mark] for mark in ("[CLS]", "[SEP]", "[UNK]"))
         self.mask = vocabulary["[MASK]"]
-        self.size = len(words)
 
     def pieces(self, units: Sequence[Unit]) -> list[list[int]]:
         """Return the ids of each unit's pieces, at least one each."""
@@ -103,14 +102,14 @@ class _Reader:
     def read(self, query: Query) -> Pieces:
         units, places = self._put(query.query, QUERY, QUERY_BUDGET)
         edges = [0, *places, len(self._ids) - 1]
-        facts = query.profile_values("facts")[:FACTS]
+        known = query.profile_values("facts")
+        facts = known[:FACTS]
+        self._truncated = any(map(str.strip, known[FACTS:])) or self._truncated
         reserved = min(len(facts) * (FACT_BUDGET + 1), BUDGET // 3) if facts else 0
         for age, (i, turn) in enumerate(query.recent_turns()):
             role = USER if turn.role is Role.USER else ASSISTANT
             cap = USER_BUDGET if role == USER else LATEST_BUDGET if age == 0 else EARLIER_BUDGET
-            if not self._add(Source.HISTORY, f"history[{i}]", turn.text, role, cap, reserved):
-                self._truncated = True
-                break
+            self._add(Source.HISTORY, f"history[{i}]", turn.text, role, cap, reserved)
         for i, fact in enumerate(facts):
             self._add(Source.PROFILE, f"profile.facts[{i}]", fact, FACT, FACT_BUDGET)
         return Pieces(
@@ -124,17 +123,17 @@ class _Reader:
             self._truncated or query.truncated,
         )
 
-    def _add(self, source: Source, where: str, text: str, role: int, cap: int, reserved: int = 0) -> bool:
-        """Add a line; return whether there was room for any of it."""
+    def _add(self, source: Source, where: str, text: str, role: int, cap: int, reserved: int = 0) -> None:
+        """Add as much of a line as there is room for."""
         room = BUDGET - reserved - len(self._ids) - 1
         if room < 1:
-            return False
+            self._truncated = self._truncated or bool(text.strip())
+            return
         units, places = self._put(text, role, min(cap, room))
         if units:
             self._line_of += [len(self._lines)] * len(units)
             self._places += places
             self._lines.append(Line(source, where, text, tuple(units)))
-        return True
 
     def _put(self, text: str, role: int, cap: int) -> tuple[list[Unit], list[int]]:
         """Append the pieces of as many units of `text` as `cap` takes; return these and where each begins."""

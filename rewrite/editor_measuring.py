@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from .edit_script import Connectors, split_units
 from .editor import pad
 from .editor_data import Pair
-from .editor_decoding import Scores, decode, features, to_edits
+from .editor_decoding import Scores, confidence, decode, features, to_edits
 from .editor_examples import make_example
 from .editor_input import Pieces, Vocabulary, read_pieces
 from .editor_model import EditorModel
-from .editor_weights import Calibration
+from .editor_weights import FEATURES, Calibration
 from .query import apply_edits
 
 Floats = NDArray[np.float64]
@@ -34,14 +34,14 @@ _STEPS = 50
 class Outcome:
     """What a model would make of a pair's query, however sure it is.
 
-    `features` say how sure it is, None where there is nothing to copy from; `right` that every word it added is one
-    that the gold rewrite adds; `reached` that copying can write the gold rewrite.
+    `features` say how sure it is, None where there is nothing to copy from; `precise` that every word it added is one
+    that the gold rewrite adds, whatever it left out; `reached` that copying can write the gold rewrite.
     """
 
     pair: Pair
     text: str
     features: NDArray[np.float32] | None
-    right: bool
+    precise: bool
     reached: bool
 
     @property
@@ -113,7 +113,7 @@ def predict(model: EditorModel, read: Sequence[Pieces]) -> Iterator[Scores]:
 
 def text_words(text: str) -> list[str]:
     """Return the words and Han characters of `text`, folded, without punctuation."""
-    return [unit.text for unit in split_units(text) if unit.text.isalnum()]
+    return [unit.text for unit in split_units(text) if any(map(str.isalnum, unit.text))]
 
 
 def added(query: str, rewrite: str) -> Counter[str]:
@@ -142,12 +142,12 @@ def measure(found: Sequence[Outcome], calibration: Calibration, threshold: float
         recall=_share(agreed, totals[1]),
         f1=_share(2 * agreed, sum(totals)),
         changed=_share(sum(text != o.pair.query.query for text, o in zip(used, found, strict=True)), len(found)),
-        error=calibration_error(confidences(found, calibration), _rights(found)),
+        error=calibration_error(confidences(found, calibration), _precise(found)),
     )
 
 
 def _used(outcome: Outcome, calibration: Calibration, threshold: float) -> str:
-    sure = outcome.features is not None and confidence(outcome.features, calibration) >= threshold
+    sure = outcome.features is not None and _sure(outcome.features, calibration) >= threshold
     return outcome.text if sure else outcome.pair.query.query
 
 
@@ -159,25 +159,24 @@ def _share(part: float, whole: float) -> float:
 # ------------------------------------------------------------------------------------ calibration
 
 
-def confidence(row: NDArray[np.float32], calibration: Calibration) -> float:
-    """Return the probability that a rewrite with these features is right."""
-    return float(_sigmoid(np.dot(row, calibration.weights) + calibration.intercept))
-
-
 def confidences(found: Sequence[Outcome], calibration: Calibration) -> Floats:
     """Return the confidence of each outcome that changes its query."""
-    return np.array([confidence(row, calibration) for row in _evidence(found)])
+    return np.array([_sure(row, calibration) for row in _evidence(found)])
+
+
+def _sure(row: NDArray[np.float32], calibration: Calibration) -> float:
+    return confidence(row, calibration.intercept, calibration.weights)
 
 
 def calibrate(found: Sequence[Outcome], start: Calibration | None = None) -> Calibration:
-    """Return the logistic regression from the features to whether an outcome that changes its query is right.
+    """Return the logistic regression from the features to whether an outcome that changes its query is precise.
 
-    Its weights are drawn to those of `start`, or to 0, as if by one row for each, so that few rows move them little.
+    What a rewrite should have added too does not count: a confidence says that it does no harm. The weights
+    are drawn to those of `start`, or to 0, as if by one row for each, so that few rows move them little.
     """
     rows = np.array(_evidence(found), dtype=np.float64)
     if not len(rows):
-        count = next((len(o.features) for o in found if o.features is not None), 0)
-        return start or Calibration(0.0, (0.0,) * count)
+        return start or Calibration(0.0, (0.0,) * FEATURES)
     scale = np.append(1.0, np.maximum(rows.std(axis=0), 1e-6))
     centre = np.append(0.0, rows.mean(axis=0))
     inputs = np.column_stack([np.ones(len(rows)), (rows - centre[1:]) / scale[1:]])
@@ -185,22 +184,22 @@ def calibrate(found: Sequence[Outcome], start: Calibration | None = None) -> Cal
     if start is not None:
         weights = np.array(start.weights)
         drawn_to = np.append(start.intercept + weights @ centre[1:], weights * scale[1:])
-    fitted = _logistic(inputs, _rights(found), drawn_to)
+    fitted = _logistic(inputs, _precise(found), drawn_to)
     weights = fitted[1:] / scale[1:]
     return Calibration(float(fitted[0] - weights @ centre[1:]), tuple(map(float, weights)))
 
 
-def _logistic(inputs: Floats, right: Floats, drawn_to: Floats) -> Floats:
+def _logistic(inputs: Floats, true: Floats, drawn_to: Floats) -> Floats:
     """Return the weights of a ridge logistic regression, by Newton's method with a step that never climbs."""
 
     def cost(weights: Floats) -> float:
         scores = inputs @ weights
-        return float((np.logaddexp(0, scores) - right * scores).sum() + _RIDGE / 2 * ((weights - drawn_to) ** 2).sum())
+        return float((np.logaddexp(0, scores) - true * scores).sum() + _RIDGE / 2 * ((weights - drawn_to) ** 2).sum())
 
     weights = drawn_to.copy()
     for _ in range(_STEPS):
         p = _sigmoid(inputs @ weights)
-        slope = inputs.T @ (p - right) + _RIDGE * (weights - drawn_to)
+        slope = inputs.T @ (p - true) + _RIDGE * (weights - drawn_to)
         bend = (inputs * (p * (1 - p))[:, None]).T @ inputs + _RIDGE * np.eye(len(weights))
         step = np.linalg.solve(bend, slope)
         while cost(weights - step) > cost(weights) + 1e-9:
@@ -209,25 +208,30 @@ def _logistic(inputs: Floats, right: Floats, drawn_to: Floats) -> Floats:
     return weights
 
 
-def cross_fitted_error(found: Sequence[Outcome], start: Calibration | None = None) -> float:
-    """Return the expected calibration error on rows that the calibration did not see, five folds by conversation."""
+def cross_fitted_error(found: Sequence[Outcome], start: Calibration | None = None) -> float | None:
+    """Return the expected calibration error on rows that the calibration did not see, five folds by conversation.
+
+    None where there are no such rows: none that changes its query, or no second fold to calibrate on.
+    """
     folds: dict[int, list[Outcome]] = {}
     for outcome in found:
         folds.setdefault(zlib.crc32(outcome.pair.group.encode()) % _FOLDS, []).append(outcome)
-    sure, right = [np.empty(0)], [np.empty(0)]
+    sure, true = [np.empty(0)], [np.empty(0)]
     for number, fold in folds.items():
         others = [o for other, rows in folds.items() if other != number for o in rows]
-        sure.append(confidences(fold, calibrate(others, start)))
-        right.append(_rights(fold))
-    return calibration_error(np.concatenate(sure), np.concatenate(right))
+        if others:
+            sure.append(confidences(fold, calibrate(others, start)))
+            true.append(_precise(fold))
+    seen = np.concatenate(sure)
+    return calibration_error(seen, np.concatenate(true)) if len(seen) else None
 
 
-def calibration_error(sure: Floats, right: Floats) -> float:
+def calibration_error(sure: Floats, true: Floats) -> float:
     """Return the expected calibration error over ten bins of equal width (Naeini et al., AAAI 2015); 0 of no rows."""
     if not len(sure):
         return 0.0
     bins = np.minimum((sure * _BINS).astype(int), _BINS - 1)
-    gaps = [abs(sure[bins == i].sum() - right[bins == i].sum()) for i in range(_BINS)]
+    gaps = [abs(sure[bins == i].sum() - true[bins == i].sum()) for i in range(_BINS)]
     return round(float(sum(gaps)) / len(sure), 4)
 
 
@@ -236,8 +240,8 @@ def _evidence(found: Sequence[Outcome]) -> list[NDArray[np.float32]]:
     return [o.features for o in found if o.changed and o.features is not None]
 
 
-def _rights(found: Sequence[Outcome]) -> Floats:
-    return np.array([float(o.right) for o in found if o.changed and o.features is not None])
+def _precise(found: Sequence[Outcome]) -> Floats:
+    return np.array([float(o.precise) for o in found if o.changed and o.features is not None])
 
 
 def _sigmoid(scores: Floats) -> Floats:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +16,14 @@ import torch
 
 from .. import InputError, MissingExtraError
 from .edit_script import Connectors
-from .editor_augmenting import Epochs
-from .editor_card import Made, model_card
-from .editor_data import Pair, TrainingData, characters, keep_rows, load, read_documents
-from .editor_examples import Example, make_examples
+from .editor_augmenting import Epochs, SilverExamples
+from .editor_card import Made, card_of, model_card
+from .editor_data import Pair, TrainingData, characters, keep_rows, load
+from .editor_examples import Example
 from .editor_input import Vocabulary
 from .editor_measuring import Figures, Outcome, calibrate, cross_fitted_error, measure, outcomes
 from .editor_model import EditorModel, graph_weights, load_weights
-from .editor_silver import silver_pairs
-from .editor_training import Checkpoint, Log, Plan, fit, plan_for, seed_all
+from .editor_training import Checkpoint, ExampleSource, Log, Plan, Stage, code_digest, fit, plan_for, seed_all
 from .editor_weights import (
     HEADS,
     LAYERS,
@@ -41,9 +40,10 @@ from .editor_weights import (
 )
 from .language import Language
 
-_SILVER_LENGTH = 220  # pieces; longer conversations cost more than they teach
+_SILVER_STAGE_LENGTH = 220  # pieces; longer conversations cost more than they teach
 _CALIBRATED = 600  # rows of one set that the calibration sees, so that no set drowns the others
-_KEEP = "self-contained"
+_KEEP = "self-contained rows"
+_REPORTED = " (reported only)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +65,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What came of it: the figures on each held-out set, and the calibration error across all of them."""
+    """What came of it: the figures on each held-out set, and the calibration error across those that tuned it.
+
+    `error` is None where too little was held out to tell.
+    """
 
     out: str
     language: Language
     pairs: int
     seconds: float
-    error: float
+    error: float | None
     figures: Mapping[str, Figures]
 
 
@@ -124,46 +127,36 @@ class _Work:
 
     def fit(self) -> None:
         """Train by the plan, silver pairs first; raises InputError where nothing can be learnt from."""
-        seed, mask = self._request.seed, self._vocabulary.mask
-        epochs = Epochs(self._data, self._plan.mixture, self._vocabulary, self._connectors, seed)
+        epochs = Epochs(self._data, self._plan.mixture, self._vocabulary, self._connectors, self._request.seed)
         if not epochs.teaches:
             raise InputError(
                 f"{self._request.data}: expected rewrites that add words of the conversation, found none to learn from"
             )
-        if self._plan.silver_pairs and self._data.texts and not self._checkpoint.done("silver"):
-            silver = _Silver(self._data, self._plan.silver_pairs, seed, self._examples)
-            fit(
-                self._model,
-                "silver",
-                self._plan.silver,
-                silver.epoch,
-                seed=seed,
-                mask=mask,
-                log=self._log,
-                checkpoint=self._checkpoint,
-            )
+        if self._plan.silver and self._data.texts and not self._checkpoint.done("silver"):
+            self._stage("silver", self._plan.silver, partial(self._silver, epochs.silver))
         self._log(f"pairs: {len(self._data.train)} to learn from")
-        fit(
-            self._model,
-            "pairs",
-            self._plan.pairs,
-            epochs.epoch,
-            seed=seed,
-            mask=mask,
-            log=self._log,
-            checkpoint=self._checkpoint,
-        )
+        self._stage("pairs", self._plan.pairs, epochs.epoch)
+
+    def _stage(self, name: str, stage: Stage, source: ExampleSource) -> None:
+        seed, mask, log = self._request.seed, self._vocabulary.mask, self._log
+        fit(self._model, name, stage, source, seed=seed, mask=mask, log=log, checkpoint=self._checkpoint)
+
+    def _silver(self, texts: SilverExamples, epoch: int) -> list[Example]:
+        return texts.made(f"silver:{epoch}", self._plan.silver_pairs, longest=_SILVER_STAGE_LENGTH)
 
     def write(self, began: float) -> Trained:
         """Measure the model as it is stored, write its folder, and return what came of it."""
         base = base_weights(base_folder())
         weights = graph_weights(self._model)
         load_weights(self._model, unpack(pack(weights, base), base))
-        found = {name: self._outcomes(pairs) for name, pairs in self._held_out().items()}
-        known = [outcome for name in found if name not in self._data.report for outcome in self._some(found[name])]
+        tuned, reported = self._held_out()
+        known = [outcome for found in tuned.values() for outcome in self._some(found)]
         prior = self._start.calibration if self._start else None
         calibration = calibrate(known or self._outcomes(self._data.train[:_CALIBRATED]), prior)
-        figures = {name: measure(rows, calibration, self._plan.threshold) for name, rows in found.items() if rows}
+        figures = {
+            name: measure(found, calibration, self._plan.threshold) for name, found in (tuned | reported).items()
+        }
+        start = card_of(self._request.start) if self._request.start else None
         self._save(weights, calibration)
         made = Made(
             language=self._data.language,
@@ -171,9 +164,10 @@ class _Work:
             seconds=time.monotonic() - began,
             data=self._data,
             plan=self._plan,
+            calibrated=bool(known),
             error=cross_fitted_error(known, prior),
             figures=figures,
-            start=self._start is not None,
+            start=start,
         )
         (self._request.out / "README.md").write_text(model_card(made), encoding="utf-8")
         self._checkpoint.remove()
@@ -195,19 +189,25 @@ class _Work:
         graph = build_graph(shapes, layers=LAYERS, heads=HEADS, pointer=POINTER)
         save_model(self._request.out, weights, graph, description)
 
-    def _held_out(self) -> dict[str, list[Pair]]:
+    def _held_out(self) -> tuple[dict[str, list[Outcome]], dict[str, list[Outcome]]]:
+        """Return the outcomes on the sets that tune, and on those that are only reported, by the names of the card.
+
+        One public set may do both, with other rows: the names must differ.
+        """
         tune = [pair for pairs in self._data.tune.values() for pair in pairs]
         kept = self._kept("tune", tune, self._data.tune_fluent)
-        return {**self._data.tune, _KEEP: kept, **self._data.report}
+        tuned = {**self._data.tune, **({_KEEP: kept} if kept else {})}
+        reported = {f"{name}{_REPORTED}": pairs for name, pairs in self._data.report.items()}
+        return self._measured(tuned), self._measured(reported)
+
+    def _measured(self, sets: Mapping[str, Sequence[Pair]]) -> dict[str, list[Outcome]]:
+        return {name: self._outcomes(pairs) for name, pairs in sets.items()}
 
     def _kept(self, part: str, pairs: Sequence[Pair], fluent: Sequence[str]) -> list[Pair]:
         return keep_rows(pairs, fluent, self._plan.mixture.keep, random.Random(f"{self._request.seed}:{part}"))
 
     def _some(self, rows: Sequence[Outcome]) -> list[Outcome]:
         return random.Random(self._request.seed).sample(rows, min(len(rows), _CALIBRATED))
-
-    def _examples(self, pairs: Sequence[Pair]) -> list[Example]:
-        return make_examples(pairs, self._vocabulary, self._connectors)
 
     def _outcomes(self, pairs: Sequence[Pair]) -> list[Outcome]:
         return outcomes(self._model, pairs, self._vocabulary, self._connectors)
@@ -217,21 +217,6 @@ class _Work:
         start = sorted(self._start.sums.items()) if self._start else None
         texts = [(path.name, path.stat().st_size) for path in self._data.texts]
         pairs = [(p.query.query, p.query.history, p.query.profile, p.rewrite, p.weight) for p in self._data.train]
-        whole = repr((self._request.seed, self._plan, start, texts, self._data.fluent, pairs, torch.__version__))
+        code = (code_digest(), torch.__version__)
+        whole = repr((self._request.seed, self._plan, start, texts, self._data.fluent, pairs, code))
         return hashlib.sha256(whole.encode()).hexdigest()
-
-
-class _Silver:
-    """Makes each epoch's pairs from plain text, others each time, the same for one seed."""
-
-    def __init__(
-        self, data: TrainingData, count: int, seed: int, examples: Callable[[Sequence[Pair]], list[Example]]
-    ) -> None:
-        self._documents = [document for path in data.texts for document in read_documents(path)]
-        self._language, self._count, self._seed, self._examples = data.language, count, seed, examples
-
-    def epoch(self, number: int) -> list[Example]:
-        """Return the examples of an epoch."""
-        made = silver_pairs(self._documents, self._language, random.Random(f"{self._seed}:silver:{number}"))
-        found = self._examples(list(islice(made, self._count)))
-        return [example for example in found if len(example.pieces.ids) < _SILVER_LENGTH]

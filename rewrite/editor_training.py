@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 # everybody's name for it
@@ -19,6 +21,7 @@ from .editor_data import KeepShares
 from .editor_examples import Example, batches, collate
 from .editor_model import Batch, EditorModel, losses
 from .editor_weights import HIDDEN
+from .gate import Gate
 from .language import Language
 
 _LOGGED = 50  # steps from one line of the log to the next
@@ -57,16 +60,21 @@ class Stage:
 class Plan:
     """All that is chosen for a language.
 
-    `silver` is the stage on `silver_pairs` made from plain text in each epoch, 0 for none; `threshold` the confidence
-    below which a rewrite is not used.
+    `threshold` is the confidence below which a rewrite is not used; `silver` a first stage, on `silver_pairs` made
+    from plain text in each of its epochs.
     """
 
     connectors: tuple[str, ...]
     mixture: Mixture
     pairs: Stage
-    silver: Stage
-    silver_pairs: int
     threshold: float
+    silver: Stage | None = None
+    silver_pairs: int = 0
+
+    @property
+    def uses_texts(self) -> bool:
+        """Say whether anything is learnt from plain text, in a stage of its own or among the pairs."""
+        return self.silver is not None or self.mixture.silver > 0
 
 
 _EN_CONNECTORS = (
@@ -96,27 +104,25 @@ PLANS: Mapping[Language, Plan] = {
             silver=2500,
         ),
         pairs=Stage(epochs=3, layers=1.5e-4, embeddings=3e-5, heads=6e-4, tokens=2500, tag=0.5, edit=1.0),
-        silver=Stage(epochs=1, layers=1e-4, embeddings=3e-5, heads=5e-4, tokens=3000, tag=0.3),
-        silver_pairs=0,
-        threshold=0.5,
+        threshold=Gate().min_confidence,
     ),
     Language.ZH: Plan(
         connectors=_ZH_CONNECTORS,
         mixture=Mixture(keep=KeepShares(own=0.11, foreign=0.07), swapped=0.3, fronted=0.15, silver=3000),
         pairs=Stage(epochs=7, layers=2e-4, embeddings=1e-3, heads=5e-4, tokens=2000, tag=0.3),
+        threshold=Gate().min_confidence,
         silver=Stage(epochs=2, layers=2e-4, embeddings=1e-3, heads=1e-3, tokens=3000, tag=0.3, masked=0.5),
         silver_pairs=6_000,
-        threshold=0.5,
     ),
 }
 
 
 def plan_for(language: Language, *, started: bool, epochs: int | None = None) -> Plan:
-    """Return the plan of `language`; milder and without silver pairs for a model that was `started` elsewhere."""
+    """Return the plan of `language`; milder and without plain text for a model that was `started` elsewhere."""
     plan = PLANS[language]
     if started:
         milder = replace(plan.pairs, epochs=4, layers=5e-5, embeddings=2e-5, heads=2e-4)
-        plan = replace(plan, pairs=milder, silver_pairs=0)
+        plan = replace(plan, pairs=milder, mixture=replace(plan.mixture, silver=0), silver=None, silver_pairs=0)
     return plan if epochs is None else replace(plan, pairs=replace(plan.pairs, epochs=epochs))
 
 
@@ -268,20 +274,20 @@ class _Masking(nn.Module):
 class Checkpoint:
     """What was trained so far, in one safetensors file that is replaced after every epoch.
 
-    `run` names the data, plan and seed: what another run left behind is not taken up.
+    `run` names the data, plan, code and seed: what another run left behind is not taken up, nor a damaged file.
     """
 
     def __init__(self, path: Path, run: str, log: Log) -> None:
         self._path, self._run, self._log = path, run, log
+        self._notes = self._read_notes() if path.exists() else {}
 
     def done(self, name: str) -> bool:
         """Say whether the stage `name` is over: a later one has begun."""
-        return self._notes().get("stage", name) != name
+        return self._notes.get("stage", name) != name
 
     def resume(self, name: str, parts: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> int:
         """Put what was saved of stage `name` into place; return how many of its epochs are done."""
-        notes = self._notes()
-        if notes.get("stage") != name:
+        if self._notes.get("stage") != name:
             return 0
         with safe_open(self._path, "pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 # it is no mapping
@@ -289,8 +295,8 @@ class Checkpoint:
             for key, value in _state(parts).items():
                 value.copy_(tensors[key])
         optimizer.load_state_dict({**optimizer.state_dict(), "state": _moments(tensors)})
-        self._log(f"{name}: going on after epoch {notes['epoch']}")
-        return int(notes["epoch"])
+        self._log(f"{name}: going on after epoch {self._notes['epoch']}")
+        return int(self._notes["epoch"])
 
     def save(self, name: str, epoch: int, parts: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> None:
         """Write all that `resume` needs; the old file stays until the new one is whole."""
@@ -299,19 +305,51 @@ class Checkpoint:
             tensors |= {f"optimizer.{index}.{key}": value.cpu().contiguous() for key, value in moments.items()}
         self._path.parent.mkdir(parents=True, exist_ok=True)
         half = self._path.with_suffix(".half")
-        save_file(tensors, half, {"run": self._run, "stage": name, "epoch": str(epoch)})
+        notes = {"run": self._run, "stage": name, "epoch": str(epoch), "sum": _sum(tensors)}
+        save_file(tensors, half, notes)
+        with half.open("rb+") as file:
+            os.fsync(file.fileno())  # otherwise a crash may leave the new name with nothing behind it
         half.replace(self._path)
+        self._notes = notes
 
     def remove(self) -> None:
         """Remove the file, once the model is written."""
         self._path.unlink(missing_ok=True)
 
-    def _notes(self) -> dict[str, str]:
-        if not self._path.exists():
+    def _read_notes(self) -> dict[str, str]:
+        """Return what the file says of itself; nothing where it is another run's, or damaged, which is logged."""
+        try:
+            with safe_open(self._path, "pt") as file:
+                notes: dict[str, str] = file.metadata() or {}
+                if notes.get("run") != self._run:
+                    return {}
+                whole = notes.get("sum") == _sum({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            self._log(f"{self._path}: not used, cannot be read: {error}")
             return {}
-        with safe_open(self._path, "pt") as file:
-            notes: dict[str, str] = file.metadata() or {}
-        return notes if notes.get("run") == self._run else {}
+        if not whole:
+            self._log(f"{self._path}: not used, damaged")
+        return notes if whole else {}
+
+
+def _sum(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for key in sorted(tensors):
+        digest.update(key.encode())
+        digest.update(tensors[key].reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+_CODE = (
+    *("edit_script", "editor", "editor_augmenting", "editor_data", "editor_examples", "editor_input", "editor_model"),
+    *("editor_silver", "editor_training", "editor_weights", "language", "query"),
+)
+
+
+def code_digest() -> str:
+    """Return the SHA-256 of the modules that what is learnt hangs on."""
+    here = Path(__file__)
+    return hashlib.sha256(b"".join(here.with_name(f"{name}.py").read_bytes() for name in _CODE)).hexdigest()
 
 
 def _state(parts: Mapping[str, nn.Module]) -> dict[str, Tensor]:

@@ -13,17 +13,22 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
+from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
+from safetensors import SafetensorError
 from safetensors.numpy import load, load_file, save
 
 from .. import MissingExtraError, StorageError
+from .edit_script import LONGEST_SPAN
 
 FORMAT = 1
+FEATURES = 8
 LAYERS = 6
 HEADS = 12
 HIDDEN = 384
@@ -35,7 +40,16 @@ Weights = dict[str, NDArray[np.float32]]
 
 Stored = dict[str, NDArray[Any]]
 
+DESCRIPTION = "model.json"
+"""The file that tells what the others must be: whoever knows it knows the model."""
+
 _WEIGHTS = "weights.safetensors.gz"
+_GRAPH = "graph.onnx"
+_NAMES = (_WEIGHTS, _GRAPH)
+_BASE = "model.safetensors"
+_LARGEST = 200 * 2**20
+"""Bytes that weights may unpack to: ten times what the project's own need."""
+
 _LEVELS = 63
 """Whole numbers from -63 to 63 lose nothing that the measures show, and compress by a fifth."""
 
@@ -55,23 +69,31 @@ NORMS = {"attention_norm": "attention.output.LayerNorm", "norm": "output.LayerNo
 class Calibration:
     """Logistic regression from what decoding knows to the probability that the rewrite is a good one."""
 
-    intercept: float
-    weights: tuple[float, ...]
+    intercept: FiniteFloat
+    weights: Annotated[tuple[FiniteFloat, ...], Field(min_length=FEATURES, max_length=FEATURES)]
+
+
+_Widths = Annotated[tuple[FiniteFloat, ...], Field(min_length=LONGEST_SPAN, max_length=LONGEST_SPAN)]
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What `model.json` says: the closed lists, the shapes, where to cut, and the sums of the other files."""
+    """What `model.json` says: the closed lists, the shapes, the calibration, and the sums of the other files.
 
+    Keys that are not named here are passed over.
+    """
+
+    format: Literal[1]
     language: str
     connectors: tuple[str, ...]
     characters: str
-    width: tuple[tuple[float, ...], tuple[float, ...]]
+    width: tuple[_Widths, _Widths]
     calibration: Calibration
-    threshold: float
     sums: Mapping[str, str]
     base: str
-    format: int = FORMAT
+
+
+_DESCRIPTION = TypeAdapter(Description)
 
 
 def base_folder() -> Path:
@@ -84,7 +106,7 @@ def base_folder() -> Path:
 
 def base_weights(folder: Path) -> Weights:
     """Return the base encoder's weights under the graph's names, linear ones as (inputs, outputs), float32."""
-    stored = load_file(folder / "model.safetensors")
+    stored = load_file(folder / _BASE)
     found: Weights = {
         "words": stored["embeddings.word_embeddings.weight"],
         "positions": stored["embeddings.position_embeddings.weight"],
@@ -142,13 +164,13 @@ def save_model(folder: Path, weights: Weights, graph: bytes, description: dict[s
     """Write a model's three files."""
     base = base_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / _WEIGHTS).write_bytes(_compressed(save(pack(weights, base_weights(base)))))
-    (folder / "graph.onnx").write_bytes(graph)
-    sums = {name: _sum(folder / name) for name in (_WEIGHTS, "graph.onnx")}
-    whole = {"format": FORMAT, **description, "base": _sum(base / "model.safetensors"), "sums": sums}
-    (folder / "model.json").write_bytes(
-        orjson.dumps(whole, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_DATACLASS)
-    )
+    # safetensors writes memory as it lies, whatever the strides say: a transposed view would be scrambled.
+    stored = {name: np.ascontiguousarray(value) for name, value in pack(weights, base_weights(base)).items()}
+    (folder / _WEIGHTS).write_bytes(_compressed(save(stored)))
+    (folder / _GRAPH).write_bytes(graph)
+    sums = {name: _sum((folder / name).read_bytes()) for name in (_WEIGHTS, _GRAPH)}
+    whole = {"format": FORMAT, **description, "base": _sum((base / _BASE).read_bytes()), "sums": sums}
+    (folder / DESCRIPTION).write_bytes(orjson.dumps(whole, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_DATACLASS))
 
 
 def _compressed(data: bytes) -> bytes:
@@ -157,35 +179,65 @@ def _compressed(data: bytes) -> bytes:
     return stream.compress(data) + stream.flush()
 
 
+def _decompressed(data: bytes) -> bytes:
+    """Return what `data` unpacks to; raise ValueError where that is more than any editor."""
+    with gzip.GzipFile(fileobj=BytesIO(data)) as file:
+        unpacked = file.read(_LARGEST + 1)
+    if len(unpacked) > _LARGEST:
+        raise ValueError(f"it unpacks to more than {_LARGEST >> 20} MB")
+    return unpacked
+
+
 def load_model(folder: Path) -> tuple[Description, bytes, Weights]:
     """Return a model's description, graph and weights.
 
     Raises StorageError for a missing, damaged or foreign file, MissingExtraError without the base encoder.
     """
-    try:
-        row = orjson.loads((folder / "model.json").read_bytes())
-        if row.get("format") != FORMAT:
-            raise StorageError(f"{folder}/model.json: format {row.get('format')!r}, this version reads {FORMAT}")
-        row["calibration"] = Calibration(row["calibration"]["intercept"], tuple(row["calibration"]["weights"]))
-        description = Description(**row)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise StorageError(f"{folder}: not an editor's folder: {error}") from error
-    for name, expected in description.sums.items():
-        _check(folder / name, expected, "copy the model again")
+    description = _read_description(folder / DESCRIPTION)
+    packed, graph = (_checked(folder / name, description.sums[name], "copy the model again") for name in _NAMES)
     base = base_folder()
-    _check(base / "model.safetensors", description.base, "install the package of the base encoder again")
-    weights = unpack(load(gzip.decompress((folder / _WEIGHTS).read_bytes())), base_weights(base))
-    return description, (folder / "graph.onnx").read_bytes(), weights
-
-
-def _check(path: Path, expected: str, advice: str) -> None:
-    if _sum(path) != expected:
-        raise StorageError(f"{path}: damaged, or not the file that the model was made with: {advice}")
-
-
-def _sum(path: Path) -> str:
+    _checked(base / _BASE, description.base, "install the package of the base encoder again")
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        weights = _unpacked(packed, base_weights(base), len(description.characters))
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise StorageError(f"{folder / _WEIGHTS}: not the weights of an editor: {error}") from error
+    return description, graph, weights
+
+
+def _unpacked(packed: bytes, base: Weights, characters: int) -> Weights:
+    weights = unpack(load(_decompressed(packed)), base)
+    added = len(weights["words"]) - len(base["words"])
+    if added != characters:
+        raise ValueError(f"expected those of {characters} added characters, got {added}")
+    return weights
+
+
+def _read_description(path: Path) -> Description:
+    try:
+        description = _DESCRIPTION.validate_json(_read(path), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "file"
+        raise StorageError(f"{path}: not the description of an editor: {place}: {first['msg']}") from error
+    if set(description.sums) != set(_NAMES):
+        raise StorageError(f"{path}: not the description of an editor: sums: expected those of {' and '.join(_NAMES)}")
+    return description
+
+
+def _checked(path: Path, expected: str, advice: str) -> bytes:
+    """Return what the file holds, once its sum is the one that is expected."""
+    data = _read(path)
+    if _sum(data) != expected:
+        raise StorageError(f"{path}: damaged, or not the file that the model was made with: {advice}")
+    return data
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
     except OSError as error:
-        raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
+        raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _sum(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

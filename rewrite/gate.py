@@ -14,7 +14,7 @@ class Gate:
     `min_confidence` is the least confidence that a rewrite needs to be searched with.
     """
 
-    min_confidence: float = 0.35
+    min_confidence: float = 0.2
 
     def opens(self, query: Query, *, has_catalog: bool) -> bool:
         """Say whether any rewriter could find evidence: a history, a profile, a catalog or a clock."""

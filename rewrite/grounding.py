@@ -9,7 +9,7 @@ from .catalog import Catalog
 from .language import bounded, fold
 from .query import Edit, Evidence, Query, Source
 
-QUOTED = re.compile(r"“[^”]*”|「[^」]*」|『[^』]*』|\"[^\"]*\"|《[^》]*》")
+QUOTED = re.compile(r"“[^”]+”|「[^」]+」|『[^』]+』|\"[^\"]+\"|《[^》]+》")
 _TOKEN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 

@@ -285,12 +285,10 @@ class _Plan:
     def of(cls, scene: _Scene, intent: Intent, senses: dict[int, _Fill]) -> _Plan | None:
         """Return the plan if the intent explains the whole query and its head is known."""
         grammar = intent.grammars.get(scene.language)
-        if grammar is None:
+        if grammar is None or scene.quoted:  # what is quoted must stay, and an intent words the whole query anew
             return None
         slots = set(grammar.slots())
         trigger = find_trigger(grammar, scene.text)
-        if trigger and any(scene.is_quoted(*span) for span in trigger.spans):
-            return None
         pieces = [p for p in scene.pieces if p.slots & slots and not (trigger and trigger.overlaps(p))]
         pieces += scene.pronoun_for(intent.head, pieces)
         taken = [(p.start, p.end) for p in pieces] + list(trigger.spans if trigger else ())

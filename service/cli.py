@@ -23,7 +23,7 @@ from .. import InputError, QuerywrightError, StorageError, UnavailableError
 from ..eval.commands import register
 from ..retrieval.sources import read_jsonl
 from ..rewrite.catalog import Catalog
-from ..rewrite.query import Query, Rewrite
+from ..rewrite.query import Query, Rewrite, Role, Turn
 from . import train
 from .answer import Answer
 from .local import Querywright, check_legs_text, replacing
@@ -118,10 +118,20 @@ def serve(
                 )
                 # The first query should not pay for loading the encoder.
                 querywright.search("ready?", collection="demo")
+            _warm_up(querywright)
             config = uvicorn.Config(create_app(querywright), log_level="warning", server_header=False)
             Server(config).run(sockets=[listening])
         except KeyboardInterrupt:
             sys.exit(0)
+
+
+def _warm_up(querywright: Querywright) -> None:
+    """Load the editors, so that the first conversation need not wait; without one, answers are marked `degraded`."""
+    turns = (Turn(Role.USER, "ready?"),)
+    try:
+        querywright.rewrite_all([Query("好了吗", turns), Query("is it?", turns)], rewriter="editor")
+    except QuerywrightError as error:
+        _err.print(f"querywright: {error}")
 
 
 def _bound(host: str, port: int) -> socket.socket:

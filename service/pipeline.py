@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -20,9 +21,10 @@ from ..retrieval.collection import Collection, Filter, Leg, Snapshot, check_k, c
 from ..retrieval.fusion import Ranking, convex
 from ..retrieval.snapshot import DEPTH, check_filter
 from ..rewrite.catalog import Catalog
-from ..rewrite.editor import MODELS, BilingualEditor
+from ..rewrite.editor import BilingualEditor
 from ..rewrite.gate import Gate
 from ..rewrite.history import HistoryRewriter
+from ..rewrite.language import Language
 from ..rewrite.llm import DEFAULT_PROMPT, LLMRewriter, load_chat_model, load_prompt
 from ..rewrite.query import Decision, Query, Rewrite
 from ..rewrite.rewriter import Chain, Keep, Meter, Rewriter, metered
@@ -31,6 +33,9 @@ from .answer import Answer, Stage
 from .settings import Settings
 
 BOTH_LEGS = (Leg.LEXICAL, Leg.DENSE)
+
+CHEAP = ("catalog", "history", "editor")
+"""The rewriters of the default chain, in its order, without the LLM, which comes last where there is one."""
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +67,7 @@ class Pipeline:
     def __init__(self, settings: Settings, catalog: Catalog | None = None) -> None:
         self._settings = settings
         self._catalog = catalog or (Catalog.load(settings.catalog) if settings.catalog else None)
+        self._editor = _editor(settings.editor)
         self._prompt = load_prompt(settings.llm_prompt) if settings.llm_prompt else DEFAULT_PROMPT
         self._executor = ThreadPoolExecutor(settings.threads, thread_name_prefix="rewrite")
 
@@ -82,29 +88,25 @@ class Pipeline:
     def rewriter(self, name: str, catalog: Catalog | None = None, editor: Rewriter | None = None) -> Rewriter:
         """Return the rewriter called `name`: none, auto, catalog, history, editor or llm.
 
-        `editor` stands in for the editor. Raises InputError for another name, or for `llm` when no model is configured.
+        `editor` stands in for the editor. Raises InputError for another name, or for `llm` when no model is configured;
+        StorageError or MissingExtraError for `editor` when it cannot be loaded. In `auto` that only degrades.
         """
         catalog = catalog or self._catalog
-        editor = editor or self._editor
         makers: dict[str, Callable[[], Rewriter]] = {
-            "none": Keep,
-            "auto": lambda: self._chain("auto", catalog, self._all(catalog, editor)),
-            "catalog": lambda: self._chain("catalog", catalog, [CatalogRewriter(catalog or Catalog("empty"))]),
-            "history": lambda: self._chain("history", catalog, [HistoryRewriter(catalog)]),
-            "editor": lambda: self._chain("editor", catalog, [editor]),
-            "llm": lambda: self._chain("llm", catalog, [self._llm()]),
+            "catalog": lambda: CatalogRewriter(catalog or Catalog("empty")),
+            "history": lambda: HistoryRewriter(catalog),
+            "editor": lambda: editor or self._loaded_editor(),
+            "llm": self._llm,
         }
-        if name not in makers:
-            raise InputError(f"rewriter: expected one of {', '.join(makers)}")
-        return makers[name]()
-
-    def _all(self, catalog: Catalog | None, editor: Rewriter) -> list[Rewriter]:
-        rewriters: list[Rewriter] = [CatalogRewriter(catalog or Catalog("empty")), HistoryRewriter(catalog)]
-        if not isinstance(editor, BilingualEditor) or (self._settings.editor or MODELS).is_dir():
-            rewriters.append(editor)
-        if self._settings.llm:
-            rewriters.append(_Lazy("llm", self._llm))
-        return rewriters
+        if name == "none":
+            return Keep()
+        if name in makers:
+            return self._chain(name, catalog, [makers[name]()])
+        if name != "auto":
+            raise InputError(f"rewriter: expected one of none, auto, {', '.join(makers)}")
+        makers["editor"] = lambda: editor or self._editor
+        members = [makers[member]() for member in CHEAP]
+        return self._chain(name, catalog, [*members, _Lazy("llm", self._llm)] if self._settings.llm else members)
 
     def _chain(self, name: str, catalog: Catalog | None, rewriters: Sequence[Rewriter]) -> Chain:
         """Return a chain even of one: what it brings is grounded and gated like any other."""
@@ -116,9 +118,9 @@ class Pipeline:
             budget_seconds=self._settings.budget_ms / 1000,
         )
 
-    @cached_property
-    def _editor(self) -> BilingualEditor:
-        return BilingualEditor(self._settings.editor or MODELS)
+    def _loaded_editor(self) -> Rewriter:
+        self._editor.load()
+        return self._editor
 
     def _llm(self) -> Rewriter:
         if not self._settings.llm:
@@ -141,19 +143,26 @@ class Pipeline:
     def rewrite_all(
         self, queries: Sequence[Query], *, rewriter: str = "auto", catalog: Catalog | None = None
     ) -> list[Rewrite]:
-        """Rewrite several queries as `rewrite` does, with the editor reading them all at once."""
+        """Rewrite several queries as `rewrite` does, with the editor reading them all at once.
+
+        `seconds` holds a query's share of that reading.
+        """
         known = self._read_ahead(queries) if rewriter in {"auto", "editor"} else [None] * len(queries)
-        return [
+        found = [
             self.rewrite(query, rewriter=self.rewriter(rewriter, catalog, editor))
             for query, editor in zip(queries, known, strict=True)
         ]
+        shares = [editor.known.seconds if editor else 0.0 for editor in known]
+        return [replace(one, seconds=one.seconds + share) for one, share in zip(found, shares, strict=True)]
 
-    def _read_ahead(self, queries: Sequence[Query]) -> list[Rewriter | None]:
+    def _read_ahead(self, queries: Sequence[Query]) -> Sequence[_Known | None]:
         try:
             return [_Known("editor", rewrite) for rewrite in self._editor.rewrite_all(queries)]
-        except Exception as error:  # noqa: BLE001 # asked one by one, it fails visibly
-            _log.warning("editor failed: %s", type(error).__name__)
-            return [None] * len(queries)
+        except QuerywrightError:
+            pass  # it cannot be loaded: logged where that was found, and told with every query
+        except Exception as error:  # noqa: BLE001 # asked one by one, only the query at fault fails
+            _log.warning("editor failed on %d queries at once: %s", len(queries), type(error).__name__)
+        return [None] * len(queries)
 
     def _begin(self, query: Query, rewriter: str | Rewriter, catalog: Catalog | None) -> _Running:
         chosen = self.rewriter(rewriter, catalog) if isinstance(rewriter, str) else rewriter
@@ -303,6 +312,12 @@ class _Search:
             else:
                 found = [lists | more for lists, more in zip(found, dense, strict=True)]
         return found
+
+
+def _editor(given: Path | None) -> BilingualEditor:
+    if given is not None and not any((given / language).is_dir() for language in Language):
+        raise InputError(f"setting editor: {given}: expected a folder with trained editors, zh/ or en/ or both")
+    return BilingualEditor(given)
 
 
 def _timed(rewriter: Rewriter, query: Query, meter: Meter) -> Rewrite:

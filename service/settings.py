@@ -41,7 +41,7 @@ class Settings(BaseModel):
     catalog: Path | None = None
     """The catalog for collections without one of their own (`HOME/COLLECTION/catalog.toml`)."""
     editor: Path | None = None
-    """A folder of trained editors, one a language (`zh`, `en`), in place of the project's own."""
+    """A folder of trained editors in place of the project's own, which it need not have both of: `zh/`, `en/`."""
     llm: str | None = None
     """A chat model as LangChain names it, `openai:gpt-5-mini`; off unless set."""
     llm_base_url: str | None = None
@@ -50,7 +50,7 @@ class Settings(BaseModel):
     """What the chat model is told in place of the built-in prompt: a text file, or TOML with the keys en and zh."""
     budget_ms: int = Field(default=2000, ge=1, le=60_000)
     """How long a search waits for the rewriters before it goes on without them."""
-    min_confidence: float = Field(default=0.35, ge=0, le=1)
+    min_confidence: float = Field(default=0.2, ge=0, le=1)
     """Less confident rewrites are not used."""
     rewrite_share_base: float = Field(default=0.2, ge=0, le=0.95)
     rewrite_share_slope: float = Field(default=0.6, ge=0, le=0.95)

@@ -38,7 +38,7 @@ def editor(
     ] = None,
     start: Annotated[Path | None, typer.Option("--from", help="The folder of an editor to go on from.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of all that is drawn.")] = 0,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the pairs; the plan's by default.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=0, help="Passes over the pairs; the plan's by default.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of torch; its own choice by default.")] = None,
     home: Annotated[Path | None, typer.Option("--home", help="Where collections live; not used here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -9,6 +9,7 @@ import pytest
 
 from querywright import DatasetError, InputError
 from querywright.eval.arms import KnownRewriter, Replay, concat, gold, joined, parse_arms
+from querywright.eval.cost import UNTOLD
 from querywright.eval.dataset import Dataset
 from querywright.rewrite.query import Alternative, Decision, Query, Rewrite, Role, Turn
 from querywright.rewrite.rewriter import Rewriter
@@ -84,6 +85,7 @@ def test_replay_matches_by_id_and_original(tiny: Path, tmp_path: Path) -> None:
         rewriter="replay",
         seconds=0.25,
         id="c2",
+        usage=UNTOLD,
     )
     assert rewrites["c 3"].original == "zzz qqq xyzzy"
 

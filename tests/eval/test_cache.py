@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,12 +13,14 @@ import pytest
 
 from querywright import InputError
 from querywright.eval import cache as cache_module
-from querywright.eval.cache import Cache, digest, settings_digest
+from querywright.eval import searches
+from querywright.eval.cache import Cache, digest, library_versions, settings_digest
 from querywright.eval.evaluation import run
 from querywright.eval.remembered import Remembered
 from querywright.eval.report import Report
 from querywright.retrieval.collection import Collection, Collections, Leg
 from querywright.retrieval.passage import Document
+from querywright.rewrite import editor
 from querywright.rewrite.query import Query, Rewrite
 from querywright.service.pipeline import Pipeline
 from querywright.service.settings import Settings
@@ -184,6 +188,51 @@ def test_code_counts_file_by_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert len(set(digests)) == 2
 
 
+def test_an_editor_counts_by_its_description(tmp_path: Path) -> None:
+    folder = tmp_path / "editors"
+    (folder / "en").mkdir(parents=True)
+    description = folder / "en" / "model.json"
+    digests = [settings_digest(Settings())]
+    for text in ("{}", '{"sums": 1}'):
+        description.write_text(text)
+        digests.append(settings_digest(Settings(editor=folder)))
+    folder = folder.rename(tmp_path / "elsewhere")
+    assert len(set(digests)) == 3
+    assert settings_digest(Settings(editor=folder)) == digests[-1]
+
+
+def test_the_projects_own_editors_count_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = settings_digest(Settings())
+    monkeypatch.setattr(editor, "MODELS", tmp_path)
+    assert settings_digest(Settings()) != before
+
+
+def test_versions_of_what_runs_the_editor_count() -> None:
+    assert {"onnxruntime", "tokenizers"} <= {name for name, version in library_versions().items() if version}
+
+
+def test_only_what_training_alone_runs_is_left_out() -> None:
+    code = (
+        "import sys, querywright.service.pipeline; print(*(m for m in sys.modules if m.startswith('querywright.rew')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    run_by_rewriters = {f"rewrite/{name.rpartition('.')[2]}.py" for name in done.stdout.split()}
+    editors = {f"rewrite/{path.name}" for path in Path(editor.__file__).parent.glob("editor*.py")}
+    assert set(searches._TRAINING_CODE) == editors - run_by_rewriters
+
+
+def test_code_that_is_left_out_does_not_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(cache_module, "_ROOT", tmp_path)
+    (tmp_path / "room").mkdir()
+    digests = []
+    for text in ("one = 1", "one = 2"):
+        (tmp_path / "room" / "a.py").write_text(text)
+        cache_module.code_digest.cache_clear()
+        digests.append(cache_module.code_digest("room", without=("room/a.py",)))
+    cache_module.code_digest.cache_clear()
+    assert len(set(digests)) == 1
+
+
 def test_a_replay_counts_by_what_it_says(bed: Bed, tmp_path: Path) -> None:
     replay = tmp_path / "mine.jsonl"
     replay.write_text('{"id": "c2", "rewrite": "warranty of a laptop"}\n{"id": "c 3", "rewrite": "refund"}\n')
@@ -198,7 +247,7 @@ def test_a_replay_counts_by_what_it_says(bed: Bed, tmp_path: Path) -> None:
 def test_torn_and_foreign_rows_are_passed_over(bed: Bed) -> None:
     first, asked = bed.run("one")
     files = sorted((bed.home / "eval-cache").rglob("*.jsonl"))
-    assert len(files) == 6  # auto changed nothing: all that it found is what none found
+    assert len(files) >= 6  # where auto changes nothing, all that it found is what none found
     for path in files:
         data = path.read_bytes()
         lines = data.splitlines(keepends=True)

@@ -12,7 +12,7 @@ import pytest
 from querywright import DatasetError
 from querywright.eval.arms import Replay
 from querywright.eval.cache import settings_digest
-from querywright.eval.cost import llm_cost, table, unreported
+from querywright.eval.cost import UNTOLD, llm_cost, table, unreported
 from querywright.eval.evaluation import run
 from querywright.eval.report import Report
 from querywright.retrieval.collection import Collections
@@ -58,6 +58,7 @@ def test_an_evaluation_says_what_llms_cost(evaluate: Evaluate, server: Any, tmp_
         "input_tokens": 120,
         "output_tokens": 8,
         "unreported": 0,
+        "unknown": 0,
         "per_query": {"calls": 0.25, "input_tokens": 30.0, "output_tokens": 2.0},
     }
     assert (_cost(report, "none")["calls"], _cost(report, "none")["input_tokens"]) == (0, 0)
@@ -127,6 +128,43 @@ def test_sums_leave_out_what_is_unknown() -> None:
     assert (none["calls"], none["input_tokens"], none["per_query"]["output_tokens"]) == (0, 0, 0.0)
     assert table({"auto": none}, {"auto": 2}) == []
     assert unreported([none]) == ""
+
+
+def test_what_nobody_told_is_not_nothing() -> None:
+    cost = llm_cost([UNTOLD, UNTOLD])
+    assert (cost["asked"], cost["calls"], cost["input_tokens"], cost["unknown"]) == (None, None, None, 2)
+    assert set(cost["per_query"].values()) == {None}
+    assert table({"mine": cost}, {"mine": 2}) == [("mine", "2", *["unknown"] * 7)]
+    assert "leave out 2 queries rewritten elsewhere" in unreported([cost])
+    some = llm_cost([UNTOLD, Usage(1, 100, 10), None])
+    assert (some["asked"], some["calls"], some["unknown"]) == (1, 1, 1)
+    assert some["per_query"] == {"calls": 0.5, "input_tokens": 50.0, "output_tokens": 5.0}
+    assert "1 query rewritten elsewhere" in unreported([some])
+
+
+@pytest.mark.parametrize("arm", ["replay", "run"])
+def test_what_was_made_elsewhere_cost_what_it_says(evaluate: Evaluate, tmp_path: Path, arm: str) -> None:
+    path = tmp_path / "mine"
+    rows = [{"id": "c2", "rewrite": "warranty of a laptop"}, {"id": "c 3", "rewrite": "refund"}]
+    run_lines = "c2 Q0 warranty 1 1.0 mine\n"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) if arm == "replay" else run_lines)
+    name = f"{arm}:{path}"
+    cost = _cost(evaluate("one", [name]), name)
+    assert (cost["calls"], cost["unknown"] > 0) == (None, True)
+    told = (tmp_path / "one" / "results.md").read_text("utf-8")
+    assert "| unknown | unknown | unknown | unknown | unknown | unknown | unknown |" in told
+    assert "rewritten elsewhere" in (tmp_path / "one" / "report.html").read_text("utf-8")
+    lines = (tmp_path / "one" / "queries.jsonl").read_text("utf-8").splitlines()
+    assert all(("usage" in row) == (row["arm"] == "none") for row in map(json.loads, lines))
+    (kept,) = (tmp_path / "one" / "rewrites" / "tiny").glob(f"{arm}*")
+    assert "usage" not in json.loads(kept.read_text("utf-8").splitlines()[0])
+
+
+def test_a_replay_that_says_null_asked_nobody(evaluate: Evaluate, tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text(json.dumps({"id": "c2", "rewrite": "warranty", "usage": None}) + "\n")
+    cost = _cost(evaluate("one", [f"replay:{path}"]), f"replay:{path}")
+    assert (cost["calls"], cost["unknown"]) == (0, 0)
 
 
 @pytest.mark.parametrize(

@@ -13,19 +13,20 @@ import pytest
 
 from querywright import InputError
 from querywright.eval.arms import Rewrites
+from querywright.eval.bench import Bench
 from querywright.eval.dataset import Dataset
 from querywright.eval.measures import per_query
 from querywright.eval.prepared import Corner, Parameters, Prepared
 from querywright.eval.runs import ranking
-from querywright.eval.tune import Grid, tune
-from querywright.retrieval.collection import Collection
+from querywright.eval.tune import Grid, corners, tune
+from querywright.retrieval.collection import Collection, Collections
 from querywright.retrieval.dense import Encoder
 from querywright.retrieval.snapshot import Leg
 from querywright.retrieval.sources import read_source
 from querywright.rewrite.catalog import Catalog
 from querywright.rewrite.query import Decision, Edit, Evidence, Problem, Query, Rewrite, Source
 from querywright.rewrite.rewriter import Rewriter
-from querywright.service.pipeline import Pipeline
+from querywright.service.pipeline import CHEAP, Pipeline
 from querywright.service.settings import Settings
 
 DEFAULT = Parameters()
@@ -79,7 +80,7 @@ def _queries(start: int, count: int) -> tuple[list[dict[str, object]], list[tupl
     queries, qrels = [], []
     for number in range(start, start + count):
         wanted, other = WORDS[number % 10], WORDS[(number + 3) % 10]
-        typed, said, confidence = (other, wanted, "0.5") if number % 2 else (wanted, other, "0.2")
+        typed, said, confidence = (other, wanted, "0.5") if number % 2 else (wanted, other, "0.15")
         profile = {"said": said, "confidence": confidence}
         queries.append(
             {
@@ -100,7 +101,7 @@ def test_defaults_rank_as_the_service_does(tmp_path: Path, word_encoder: Encoder
     dataset, catalog = Dataset.load(DEMO), Catalog.load(DEMO / "catalog.toml")
     with Collection(tmp_path / "c", word_encoder) as collection, Pipeline(Settings(home=tmp_path), catalog) as pipeline:
         collection.upsert(read_source(DEMO), whole=True)
-        chains = [pipeline.rewriter("catalog"), pipeline.rewriter("history")]
+        chains = [pipeline.rewriter(name) for name in CHEAP]
         rewriters = [partial(_rewritten, chain) for chain in chains]
         for legs in (BOTH, (Leg.LEXICAL,)):
             prepared = Prepared(Corner(dataset, collection, rewriters), legs, "nDCG@5")
@@ -111,6 +112,20 @@ def test_defaults_rank_as_the_service_does(tmp_path: Path, word_encoder: Encoder
             expected = per_query(dataset.qrels, run)["nDCG@5"]
             ours = dict(zip(expected, prepared.values(DEFAULT), strict=True))
             assert ours == pytest.approx(expected, abs=1e-9)
+
+
+def test_what_is_tuned_is_the_services_own_chain(tmp_path: Path, tiny: Path) -> None:
+    dataset, settings = Dataset.load(tiny), Settings(home=tmp_path / "home", encoder="none")
+    collections, asked = Collections(settings.home), []
+    with Pipeline(settings) as pipeline:
+        bench = Bench(
+            pipeline, collections, encoder="none", settings=settings, progress=lambda task, *_: asked.append(task)
+        )
+        with corners(dataset, dataset, bench, settings) as (training, _):
+            made = [rewriter(dataset) for rewriter in training.rewriters]
+    collections.close()
+    assert [task.split()[1].rstrip(",") for task in dict.fromkeys(asked) if "rewriting" in task] == list(CHEAP)
+    assert len(made) == len(CHEAP)
 
 
 def test_the_gate_and_the_weights_are_found(corner: Callable[..., Corner]) -> None:

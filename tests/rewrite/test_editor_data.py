@@ -14,6 +14,7 @@ from querywright import InputError
 from querywright.rewrite.editor_data import (
     SETS,
     KeepShares,
+    Pair,
     characters,
     keep_rows,
     load,
@@ -51,7 +52,7 @@ def test_a_row_is_read(tmp_path: Path, name: str) -> None:
     assert (split, pair.rewrite, pair.source, pair.language) == ("dev", GOOD["rewrite"], "pairs", Language.EN)
     assert pair.query.history == (Turn(Role.USER, "Moon, Orbit"), Turn(Role.USER, "the moon"))
     assert pair.query.profile_values("facts") == ("I sail.",)
-    assert (pair.group, pair.titled) == ("the moon", True)
+    assert (pair.group, pair.titled) == ("", True)
 
 
 def test_names_of_the_retrieval_sets_will_do(tmp_path: Path) -> None:
@@ -70,6 +71,8 @@ def test_names_of_the_retrieval_sets_will_do(tmp_path: Path) -> None:
         (GOOD | {"rewrite": " "}, "rewrite: expected some text, got only white space"),
         (GOOD | {"history": "x"}, "history: expected a list"),
         (GOOD | {"history": [GOOD["history"][0], {"role": "bot", "text": "x"}]}, r"history\[1\]: expected \{\"role\""),
+        (GOOD | {"history": [{"role": ["x"], "text": "y"}]}, r"history\[0\]: expected \{\"role\""),
+        (GOOD | {"history": [{"role": {}, "text": "y"}]}, r"history\[0\]: expected \{\"role\""),
         (GOOD | {"history": [{"role": "user", "text": "\x00"}]}, r"history\[0\]: history text: not valid Unicode"),
         (GOOD | {"profile": ["x"]}, "profile: expected an object"),
         (GOOD | {"profile": {"facts": [1]}}, "profile.facts: expected a string or a list of strings"),
@@ -90,7 +93,7 @@ def test_a_bad_row_is_named(tmp_path: Path, bad: object, message: str) -> None:
     [
         ("a.jsonl", b"\xff\n", ":1: not UTF-8"),
         ("a.jsonl.gz", b"no gzip", ":1: broken gzip"),
-        ("a.jsonl.gz", gzip.compress(json.dumps(GOOD).encode())[:-9], "broken gzip"),
+        ("a.jsonl.gz", gzip.compress(json.dumps(GOOD).encode(), mtime=0)[:-9], "broken gzip"),
         ("no/a.jsonl", None, "cannot be read"),
     ],
 )
@@ -109,15 +112,75 @@ def test_own_pairs_train_but_for_every_tenth_conversation(tmp_path: Path) -> Non
     rows = [more for n in range(20) for more in (row(n), row(n, query="and its age?"))]
     data = load(written(tmp_path / "own.jsonl", *rows))
     assert (data.language, len(data.train)) == (Language.EN, 36)
-    assert {pair.group for pair in data.tune["own"]} == {"the moon 9", "the moon 19"}
+    assert {pair.query.history[0].text for pair in data.tune["own"]} == {"the moon 9", "the moon 19"}
     assert [(origin.name, origin.licence, origin.rows) for origin in data.origins] == [("own", "your own", 36)]
 
 
 def test_of_few_conversations_the_last_is_held_out(tmp_path: Path) -> None:
     data = load(written(tmp_path / "own.jsonl", row(0), row(1)))
-    assert [pair.group for pair in data.tune["own"]] == ["the moon 1"]
+    assert [pair.query.history[0].text for pair in data.tune["own"]] == ["the moon 1"]
     alone = load(written(tmp_path / "one.jsonl", row(0)))
     assert (len(alone.train), alone.tune) == (1, {})
+
+
+def test_conversations_with_nothing_to_copy_are_not_held_out(tmp_path: Path) -> None:
+    rows = [row(n, query=f"question {n}", history=[] if n % 10 else GOOD["history"]) for n in range(10, 40)]
+    data = load(written(tmp_path / "own.jsonl", *rows, row(99)))
+    assert [pair.query.history[0].text for pair in data.tune["own"]] == ["the moon 99"]
+
+
+def turns(*texts: str) -> list[dict[str, str]]:
+    return [{"role": "user", "text": text} for text in texts]
+
+
+@pytest.mark.parametrize("window", [2, 3, 8])
+def test_rows_of_a_rolling_window_are_one_conversation(tmp_path: Path, window: int) -> None:
+    rows = []
+    for n in range(20):
+        said = [text for i in range(5) for text in (f"question {n}.{i}", f"answer {n}.{i}" if i % 2 else "Sure!")]
+        said = ["Hello!", "Hello!", *said, "thanks"]
+        asked = range(4, len(said), 2)
+        rows += [row(n, query=said[at], history=turns(*said[max(0, at - window) : at])) for at in asked]
+    data = load(written(tmp_path / "own.jsonl", *rows))
+
+    def dialogues(pairs: list[Pair]) -> set[str]:
+        texts = [text for pair in pairs for text in (pair.query.query, *(turn.text for turn in pair.query.history))]
+        return {text.split()[1].split(".")[0] for text in texts if " " in text}
+
+    assert dialogues(data.tune["own"]) == {"9", "19"}
+    assert not dialogues(data.train) & {"9", "19"}
+    assert len({pair.group for pair in data.train}) == 18
+
+
+def test_a_long_turn_in_two_continuations_is_one_conversation(tmp_path: Path) -> None:
+    opening = "please tell me about the harbour museum"
+    rows = [row(n, query=f"q{n}", history=turns(opening, f"answer {n}")) for n in range(2)]
+    rows += [row(n, query=f"q{n}", history=turns("hello", f"answer {n}")) for n in range(2, 5)]
+    groups = [pair.group for pair in load(written(tmp_path / "own.jsonl", *rows)).train]
+    assert groups == ["own#0", "own#0", "own#2", "own#3"]
+
+
+def test_a_named_conversation_is_left_as_it_is(tmp_path: Path) -> None:
+    rows = [row(0, conversation=name, query=f"q{name}") for name in ("a", "b", "c")]
+    data = load(written(tmp_path / "own.jsonl", *rows))
+    assert [pair.group for pair in data.train + data.tune["own"]] == ["a", "b", "c"]
+
+
+def test_two_files_of_one_name_are_one_set(tmp_path: Path) -> None:
+    written(tmp_path / "own.jsonl", row(0), row(1))
+    written(tmp_path / "rewrite" / "own.jsonl", row(2), row(3))
+    data = load(tmp_path)
+    assert [(origin.name, origin.rows) for origin in data.origins] == [("own", 2)]
+    assert len(data.tune["own"]) == 2
+
+
+def test_what_is_held_out_does_not_train(tmp_path: Path) -> None:
+    written(tmp_path / "rewrite" / "gecor-camrest.jsonl", row(0, split="train"), row(1, split="dev"))
+    same = [row(1, id="other"), row(1, query="another"), row(2)]
+    written(tmp_path / "rewrite" / "alexa-cqr.jsonl", *({**more, "split": "dev"} for more in same))
+    data = load(tmp_path)
+    assert [pair.query.query for pair in data.train if pair.source == "alexa-cqr"] == ["another", GOOD["query"]]
+    assert len(data.tune["gecor-camrest"]) == 1
 
 
 def test_public_sets_go_where_the_recipe_says(tmp_path: Path) -> None:
@@ -147,7 +210,7 @@ def test_public_sets_go_where_the_recipe_says(tmp_path: Path) -> None:
     assert [pair.rewrite for pair in trained["qrecc-dev-sample"]] == ["how far is the sun?", "how far is Mars?"]
     assert [len(trained["trec-cast"]), len(data.tune["trec-cast"])] == [1, 1]
     assert [len(trained["gecor-camrest"]), len(data.tune["gecor-camrest"])] == [1, 1]
-    assert trained["gecor-camrest"][0].weight == 0.5
+    assert trained["gecor-camrest"][0].weight == SETS["gecor-camrest"].weight
     assert data.fluent == ["why is it dark?"]
     assert not trained["mtrag-human"]
     assert not trained["disfl-qa"]
@@ -157,15 +220,22 @@ def test_public_sets_go_where_the_recipe_says(tmp_path: Path) -> None:
 def test_rows_that_share_a_held_out_turn_are_dropped(tmp_path: Path) -> None:
     held = next(f"d_{n}" for n in range(99) if zlib.crc32(f"d_{n}".encode()) % 100 < 15)
     other = next(f"d_{n}" for n in range(99) if zlib.crc32(f"d_{n}".encode()) % 100 >= 15)
-    turns = [{"role": "assistant", "text": "a long sentence that stands in one dialogue only"}]
+    telling, stock = "a long sentence that stands in one dialogue only", "are there any other interesting aspects?"
     folder = tmp_path / "rewrite"
     written(
         folder / "canard-dev.jsonl",
-        row(0, id=f"{held}-1", split="dev", history=turns),
-        row(1, id=f"{other}-1", split="dev"),
+        row(0, id=f"{held}-1", split="dev", history=turns(telling, stock)),
+        row(1, id=f"{other}-1", split="dev", history=turns(stock)),
     )
-    written(folder / "qrecc-dev-sample.jsonl", row(2, split="dev-sample", rewrite="how far is Mars?", history=turns))
-    assert {pair.source for pair in load(tmp_path).train} == {"canard-dev"}
+    mars = [
+        row(n, query=f"q{n}", split="dev-sample", rewrite="how far is Mars?", history=turns(text))
+        for n, text in enumerate((telling, stock))
+    ]
+    written(folder / "qrecc-dev-sample.jsonl", *mars)
+    assert [(pair.source, pair.query.query) for pair in load(tmp_path).train] == [
+        ("canard-dev", GOOD["query"]),
+        ("qrecc-dev-sample", "q1"),
+    ]
 
 
 def test_the_last_rows_of_the_chinese_set_tune(tmp_path: Path) -> None:

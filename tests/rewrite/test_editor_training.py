@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import torch
 
 import querywright
 from querywright import InputError, MissingExtraError
-from querywright.rewrite import editor_recipe, editor_training, editor_weights
+from querywright.rewrite import editor_data, editor_recipe, editor_training, editor_weights
 from querywright.rewrite.edit_script import LONGEST_SPAN, Connectors
 from querywright.rewrite.editor import Editor, pad
 from querywright.rewrite.editor_data import Pair
@@ -36,8 +36,9 @@ from querywright.rewrite.editor_measuring import (
 )
 from querywright.rewrite.editor_model import EditorModel, graph_weights, load_weights, log_partition, losses
 from querywright.rewrite.editor_recipe import Request, train_editor
-from querywright.rewrite.editor_training import PLANS, Checkpoint, Stage, fit, plan_for, seed_all
+from querywright.rewrite.editor_training import PLANS, Checkpoint, Stage, code_digest, fit, plan_for, seed_all
 from querywright.rewrite.editor_weights import (
+    FEATURES,
     HEADS,
     LAYERS,
     POINTER,
@@ -248,10 +249,46 @@ def test_going_on_gives_what_an_uninterrupted_run_gives(
     assert all(np.array_equal(whole[name], resumed[name]) for name in whole)
     assert checkpoint.done("earlier")
     assert not checkpoint.done("test")
+    assert Checkpoint(tmp_path / "checkpoint.safetensors", "run", lines.append).done("earlier")
     other = Checkpoint(tmp_path / "checkpoint.safetensors", "another run", lines.append)
     assert not other.done("earlier")
+    assert len(lines) == 1
     checkpoint.remove()
     assert list(tmp_path.iterdir()) == []
+
+
+class Small(torch.nn.Module):
+    """One layer, as if it were a model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(40, 40)
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "foreign", "folder"])
+def test_a_damaged_checkpoint_is_told_and_not_used(tmp_path: Path, damage: str) -> None:
+    path, lines, small = tmp_path / "checkpoint.safetensors", list[str](), Small()
+    optimizer = torch.optim.AdamW(small.parameters())
+    Checkpoint(path, "run", lines.append).save("pairs", 1, {"model": small}, optimizer)
+    assert Checkpoint(path, "run", lines.append).resume("pairs", {"model": small}, optimizer) == 1
+    whole = path.read_bytes()
+    found = {"cut": whole[:-9], "changed": whole[:-9] + bytes(9), "foreign": b"{}"}
+    path.unlink()
+    path.mkdir() if damage == "folder" else path.write_bytes(found[damage])
+    del lines[:]
+    checkpoint = Checkpoint(path, "run", lines.append)
+    assert checkpoint.resume("pairs", {"model": small}, optimizer) == 0
+    assert not checkpoint.done("silver")
+    assert [line.partition(", ")[0] for line in lines] == [f"{path}: not used"]
+
+
+def test_the_code_names_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = code_digest()
+    assert code_digest() == before
+    for name in editor_training._CODE:
+        (tmp_path / f"{name}.py").write_text("", encoding="utf-8")
+    monkeypatch.setattr(editor_training, "__file__", str(tmp_path / "editor_training.py"))
+    assert code_digest() != before
 
 
 # ------------------------------------------------------------------------------------- what is kept
@@ -307,31 +344,43 @@ def test_weights_come_back_as_they_were(model: EditorModel, vocabulary: Vocabula
 # --------------------------------------------------------------------------------------- measuring
 
 
-def outcome(sure: float, *, right: bool, group: str = "g", text: str = "changed") -> Outcome:
+def outcome(sure: float, *, precise: bool, group: str = "g", text: str = "changed") -> Outcome:
     features = np.array([sure, 1.0], dtype=np.float32)
-    return Outcome(replace(PAIRS[0], group=group), text, features, right, reached=True)
+    return Outcome(replace(PAIRS[0], group=group), text, features, precise, reached=True)
 
 
 def test_calibration_learns_who_is_right() -> None:
     rng = np.random.default_rng(0)
     scores = rng.normal(size=3000)
     rights = rng.random(3000) < 1 / (1 + np.exp(-(2 * scores - 0.5)))
-    found = [outcome(s, right=bool(r), group=str(i)) for i, (s, r) in enumerate(zip(scores, rights, strict=True))]
+    found = [outcome(s, precise=bool(r), group=str(i)) for i, (s, r) in enumerate(zip(scores, rights, strict=True))]
     calibration = calibrate(found)
     assert calibration.weights[0] == pytest.approx(2, abs=0.25)
-    assert cross_fitted_error(found) < 0.04
+    error = cross_fitted_error(found)
+    assert error is not None
+    assert error < 0.04
     assert calibration_error(confidences(found, calibration), rights.astype(float)) < 0.04
 
 
 def test_few_rows_move_a_calibration_little() -> None:
     start = Calibration(-1.0, (2.0, 0.5))
-    kept = outcome(0, right=True, text=PAIRS[0].query.query)
+    kept = outcome(0, precise=True, text=PAIRS[0].query.query)
     assert calibrate([kept], start) == start
-    assert calibrate([kept]) == Calibration(0.0, (0.0, 0.0))
-    moved = calibrate([outcome(0.5, right=True), outcome(-0.5, right=False)], start)
-    assert confidences([outcome(0.5, right=True)], moved)[0] == pytest.approx(0.62, abs=0.25)
-    same = calibrate([outcome(s, right=True) for s in np.linspace(3, 4, 50)], start)
+    assert calibrate([kept]) == Calibration(0.0, (0.0,) * FEATURES)
+    moved = calibrate([outcome(0.5, precise=True), outcome(-0.5, precise=False)], start)
+    assert confidences([outcome(0.5, precise=True)], moved)[0] == pytest.approx(0.62, abs=0.25)
+    same = calibrate([outcome(s, precise=True) for s in np.linspace(3, 4, 50)], start)
     assert np.isfinite([same.intercept, *same.weights]).all()
+
+
+def test_what_cannot_be_measured_is_said() -> None:
+    eight = [replace(outcome(0, precise=True, group=group), features=np.zeros(FEATURES)) for group in "ab"]
+    nothing = Outcome(PAIRS[0], PAIRS[0].query.query, None, precise=True, reached=False)
+    assert cross_fitted_error([]) is None
+    assert cross_fitted_error([eight[0], eight[0]]) is None, "one conversation, one fold"
+    assert cross_fitted_error([eight[0], replace(nothing, pair=eight[1].pair)]) == 0.5, "no evidence: half sure"
+    assert cross_fitted_error([nothing, replace(nothing, pair=eight[1].pair)]) is None
+    assert confidences([eight[0]], calibrate([nothing])).tolist() == [0.5]
 
 
 def test_calibration_error_by_hand() -> None:
@@ -342,9 +391,9 @@ def test_calibration_error_by_hand() -> None:
 
 
 def test_figures_by_hand() -> None:
-    exact = Outcome(PAIRS[0], "How far is the moon", np.array([9.0]), right=True, reached=True)
-    wrong = Outcome(PAIRS[1], "and the earth size", np.array([9.0]), right=False, reached=True)
-    unsure = Outcome(PAIRS[2], "who made the red bridge", np.array([-9.0]), right=True, reached=False)
+    exact = Outcome(PAIRS[0], "How far is the moon", np.array([9.0]), precise=True, reached=True)
+    wrong = Outcome(PAIRS[1], "and the earth size", np.array([9.0]), precise=False, reached=True)
+    unsure = Outcome(PAIRS[2], "who made the red bridge", np.array([-9.0]), precise=True, reached=False)
     figures = measure([exact, wrong, unsure], Calibration(0.0, (1.0,)), 0.5)
     assert (figures.rows, figures.exact_match, figures.reached) == (3, 0.3333, 0.6667)
     assert (figures.exact_match_reached, figures.changed) == (0.5, 0.6667)
@@ -412,8 +461,11 @@ def test_own_pairs_end_to_end(run: Callable[..., tuple[int, str, str]], tmp_path
         editor_weights._WEIGHTS,
     }
     card = (second / "README.md").read_text(encoding="utf-8")
-    assert f"querywright train editor --data {own}" in card
-    assert "| own | 22 | your own |" in card
+    assert "querywright train editor --data own.jsonl --out en --from first --epochs 1" in card
+    assert str(tmp_path) not in card
+    mine, _, before = card.partition("### Data of the editor that it went on from\n\n")
+    assert "| own | 22 | your own |" in mine
+    assert "| own | 22 | your own |" in before.partition("## Figures")[0]
     rewrite = Editor(second).rewrite(Query("how do we use it", (Turn(Role.USER, "tell me about mass mailing"),)))
     assert 0 <= rewrite.confidence <= 1
     code, _, err = run("train", "editor", "--data", own, "--out", second, "--from", first, "--language", "zh")
@@ -445,8 +497,50 @@ def test_chinese_from_text_then_pairs(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert trained_editor.figures["own"].rows == 1
     description = json.loads((tmp_path / "zh" / "model.json").read_text(encoding="utf-8"))
     assert set("桥拱") <= set(description["characters"])
-    assert "| a | text | your own |" in (tmp_path / "zh" / "README.md").read_text(encoding="utf-8")
+    card = (tmp_path / "zh" / "README.md").read_text(encoding="utf-8")
+    assert "| a | text | your own |" in card
+    assert "- in each epoch of the pairs, 3000 silver ones too\n" in card
     assert Editor(tmp_path / "zh").rewrite(Query("它有几个拱", (Turn(Role.USER, "青石桥"),))).original == "它有几个拱"
+
+
+def test_rows_that_are_only_reported_do_not_calibrate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    name = "zh-utterance-rewriter"
+    monkeypatch.setattr(editor_data, "SETS", {name: replace(editor_data.SETS[name], held_rows=10)})
+    folder = tmp_path / "rewrite"
+    folder.mkdir()
+    turns = [{"role": "user", "text": "说说月亮"}, {"role": "assistant", "text": "月亮是卫星。"}]
+    rows = [
+        {"id": f"z-{n}", "split": split, "query": f"它多远{n}", "rewrite": f"月亮多远{n}", "history": turns}
+        for n, split in enumerate(["train"] * 22 + ["dev"] * 4)
+    ]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    seen: list[Outcome] = []
+
+    def noted(found: Sequence[Outcome], start: Calibration | None) -> Calibration:
+        seen.extend(found)
+        return calibrate(found, start)
+
+    monkeypatch.setattr(editor_recipe, "calibrate", noted)
+    trained_editor = train_editor(Request(tmp_path, tmp_path / "zh", epochs=1), print)
+    sizes = {name: figures.rows for name, figures in trained_editor.figures.items()}
+    assert sizes == {name: 10, "self-contained rows": sizes["self-contained rows"], f"{name} (reported only)": 4}
+    asked = [found.pair.query.id for found in seen if found.pair.source == name]
+    assert sorted(asked) == sorted(f"z-{n}" for n in range(12, 22))
+    assert len(seen) == 10 + sizes["self-contained rows"]
+
+
+def test_where_nothing_is_held_out_the_card_says_so(tmp_path: Path) -> None:
+    own = demo_pairs(tmp_path / "own.jsonl", "en", 1)
+    request = Request(own, tmp_path / "en", epochs=1, command="querywright train editor --data=/home/me/own.jsonl")
+    trained_editor = train_editor(request, print)
+    assert (trained_editor.figures, trained_editor.error) == ({}, None)
+    (tmp_path / "en" / "README.md").rename(tmp_path / "card.md")
+    card = (tmp_path / "card.md").read_text(encoding="utf-8")
+    assert "Not measured: nothing was held out. The confidence was calibrated on rows that trained" in card
+    assert "    querywright train editor --data=own.jsonl\n" in card
+    train_editor(replace(request, out=tmp_path / "more", start=tmp_path / "en"), print)
+    assert "It has no card that says what it was trained on." in (tmp_path / "more" / "README.md").read_text("utf-8")
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -482,7 +576,8 @@ def test_a_model_that_was_trained_before_is_moved_with_care() -> None:
     for language in Language:
         fresh, started = (plan_for(language, started=going_on) for going_on in (False, True))
         assert started.pairs.layers < fresh.pairs.layers
-        assert started.silver_pairs == 0
+        assert (started.silver, started.mixture.silver, started.uses_texts) == (None, 0, False)
+        assert fresh.uses_texts
         assert plan_for(language, started=True, epochs=7).pairs.epochs == 7
 
 

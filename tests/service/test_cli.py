@@ -208,7 +208,7 @@ def test_only_errors_of_writing_are_called_so(tmp_path: Path, run: Callable, mon
     def fail(*_given: object, **_named: object) -> None:
         raise OSError(5, "broken", "elsewhere")
 
-    monkeypatch.setattr(cli.Querywright, "rewrite", fail)
+    monkeypatch.setattr(cli.Querywright, "rewrite_all", fail)
     source = written(tmp_path / "in.jsonl", [{"query": "frog"}])
     ran = run("rewrite", "--in", source, "--out", tmp_path / "out.jsonl", "--home", tmp_path / "home")
     assert (ran.code, ran.err) == (1, "querywright: elsewhere: broken\n")

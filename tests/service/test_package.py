@@ -26,6 +26,7 @@ ALLOWED = [
     r"querywright/(rewrite|retrieval|service|eval)/[a-z_]+\.py",
     r"querywright/eval/page/report\.(css|js)",
     r"querywright/data/demo/(corpus\.jsonl|queries\.jsonl|qrels\.tsv|catalog\.toml)",
+    r"querywright/data/models/editor/(en|zh)/(model\.json|weights\.safetensors\.gz|graph\.onnx|README\.md)",
     r"querywright-[0-9.]+\.dist-info/(METADATA|WHEEL|RECORD|entry_points\.txt|top_level\.txt|licenses/LICENSE)",
 ]
 """All that may be in the wheel."""
@@ -54,6 +55,8 @@ def test_wheel_holds_what_the_list_allows(wheel: set[str]) -> None:
 def test_wheel_lacks_nothing(wheel: set[str]) -> None:
     expected = {f"querywright/{path.relative_to(ROOT).as_posix()}" for path in MODULES}
     expected |= {f"querywright/data/demo/{path.name}" for path in (ROOT / "data" / "demo").iterdir()}
+    models = (ROOT / "data" / "models" / "editor").glob("*/*")
+    expected |= {f"querywright/{path.relative_to(ROOT).as_posix()}" for path in models}
     expected |= {f"querywright/eval/page/{path.name}" for path in (ROOT / "eval" / "page").iterdir()}
     expected |= {"querywright/__init__.py", "querywright/py.typed"}
     assert {name for name in wheel if name.startswith("querywright/")} == expected

@@ -272,7 +272,7 @@ def test_searching_alone(service, question: str) -> None:
 
 # ------------------------------------------------------------------------------------- signatures
 
-IN_PROCESS_ONLY = {"index", "pipeline"}
+IN_PROCESS_ONLY = {"index", "pipeline", "rewrite_all"}
 
 
 def methods(kind: type) -> set[str]:
