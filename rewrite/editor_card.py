@@ -154,5 +154,5 @@ def _retrain(made: Made) -> str:
         "## Retrain on your own conversations\n\n"
         f"    querywright train editor --data PAIRS.jsonl --from THIS_FOLDER --out MODELS/{made.language}\n\n"
         'One object a line: `{"history": [{"role", "text"}], "query", "rewrite"}`; every tenth conversation is held '
-        "out and measured. Some minutes for two hundred pairs on a laptop. `QUERYWRIGHT_EDITOR=MODELS` puts it to use."
+        "out and measured. `QUERYWRIGHT_EDITOR=MODELS` puts it to use."
     )
