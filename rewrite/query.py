@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 
 from .. import InputError
@@ -129,8 +129,19 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Interval:
+    """The days from `first` up to, but not including, `end`."""
+
+    first: date
+    end: date
+
+
+@dataclass(frozen=True, slots=True)
 class Edit:
-    """Replace code points `start:end` of the original by `replacement`; an insertion where they are equal."""
+    """Replace code points `start:end` of the original by `replacement`; an insertion where they are equal.
+
+    `interval` holds the days that the replacement names, where it names any.
+    """
 
     problem: Problem
     slot: str
@@ -139,6 +150,25 @@ class Edit:
     replacement: str
     evidence: Evidence
     confidence: float = 1.0
+    interval: Interval | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedEdit:
+    """An edit that a rewriter proposed and that was not made, and why."""
+
+    slot: str
+    replacement: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one rewriter did for a query: how long it took, and in a few words what it brought or why it did not."""
+
+    rewriter: str
+    seconds: float
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +227,7 @@ class Rewrite:
     """What became of a query. `rewrite` is the original where nothing was changed; `seconds` the time it took.
 
     `usage` is what all LLMs that were asked cost, also those whose rewrite was not taken; None where none was asked.
+    `dropped` lists the edits that were proposed without evidence, `steps` the rewriters that were asked, in order.
     """
 
     original: str
@@ -212,6 +243,8 @@ class Rewrite:
     seconds: float = 0.0
     id: str | None = None
     usage: Usage | None = None
+    dropped: tuple[DroppedEdit, ...] = ()
+    steps: tuple[Step, ...] = ()
 
     @classmethod
     def keep(cls, query: Query, rewriter: str = "none", confidence: float = 1.0) -> Rewrite:

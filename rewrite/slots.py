@@ -19,6 +19,7 @@ from .query import (
     Decision,
     Edit,
     Evidence,
+    Interval,
     Problem,
     Query,
     Rewrite,
@@ -47,6 +48,7 @@ class _Fill:
     text: str
     evidence: Evidence
     entry: Entity | Value | None = None
+    period: Period | None = None
 
 
 class CatalogRewriter:
@@ -154,7 +156,10 @@ class _Scene:
     def period_fill(self, period: Period, said: str) -> _Fill:
         assert self.query.now is not None  # noqa: S101 # a period needs a calendar, a calendar a clock
         clock = f"{said} at {self.query.now.isoformat()}"
-        return _Fill(period.label(self.language), Evidence(Source.CLOCK, "now", clock))
+        return self.dated(period, Evidence(Source.CLOCK, "now", clock))
+
+    def dated(self, period: Period, evidence: Evidence) -> _Fill:
+        return _Fill(period.label(self.language), evidence, period=period)
 
     def pronoun_for(self, head: str, pieces: list[Piece]) -> list[Piece]:
         """Return the pronoun that stands for the head, if the query has no other head and the history has one."""
@@ -191,7 +196,7 @@ class _Scene:
         for piece in self.read(text):
             said = text[piece.start : piece.end]
             if slot == "period" and piece.period:
-                return _Fill(piece.period.label(self.language), Evidence(source, where, said))
+                return self.dated(piece.period, Evidence(source, where, said))
             if len(piece.names) == 1 and piece.names[0].slot == slot:
                 return self.fill(piece.names[0], Evidence(source, where, said))
         return None
@@ -204,7 +209,7 @@ class _Scene:
                 if slot == "period":
                     period = self.said_period(value)
                     if period:
-                        return _Fill(period.label(self.language), evidence)
+                        return self.dated(period, evidence)
                     continue
                 entry = self.catalog.named(value, slot)
                 if entry:
@@ -464,7 +469,8 @@ class _Plan:
 
 def make_edit(problem: Problem, slot: str, start: int, end: int, fill: _Fill) -> Edit:
     """Return the edit that writes `fill` at `start:end`."""
-    return Edit(problem, slot, start, end, fill.text, fill.evidence, _CONFIDENCE[fill.evidence.source])
+    interval = Interval(fill.period.first, fill.period.end) if fill.period else None
+    return Edit(problem, slot, start, end, fill.text, fill.evidence, _CONFIDENCE[fill.evidence.source], interval)
 
 
 def absorb_fillers(text: str, edits: tuple[Edit, ...], language: Language) -> tuple[Edit, ...]:

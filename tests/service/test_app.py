@@ -104,7 +104,7 @@ def test_answer_has_the_shape_of_the_contract(service) -> None:
     assert set(answer["hits"][0]) == {"rank", "score", "doc_id", "passage_id", "title", "text", "metadata"}
     assert set(answer["rewrite"]) == {
         "id", "original", "rewrite", "decision", "confidence", "edits", "alternatives",
-        "clarification", "rewriter", "degraded", "truncated", "seconds", "usage",
+        "clarification", "rewriter", "degraded", "truncated", "seconds", "usage", "dropped", "steps",
     }  # fmt: skip
     assert answer["rewrite"]["id"] == "7"
     edit = answer["rewrite"]["edits"][0]
