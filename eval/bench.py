@@ -9,10 +9,10 @@ from typing import Protocol
 
 from ..retrieval.collection import Collection, Collections, Leg
 from ..retrieval.dense import DEFAULT_ENCODER
-from ..rewrite.catalog import Catalog
 from ..rewrite.query import Query, Rewrite
 from ..rewrite.rewriter import Rewriter
 from ..service.answer import Answer
+from ..service.remembering import NOTHING, Known
 from ..service.settings import Settings
 from .cache import Cache
 
@@ -31,8 +31,8 @@ class Service(Protocol):
         """Return the rewriter called `name`; raise InputError when there is none."""
         ...
 
-    def rewrite(self, query: Query, *, rewriter: str | Rewriter, catalog: Catalog | None = None) -> Rewrite:
-        """Rewrite alone, with `catalog` in place of the settings' own if one is given."""
+    def rewrite(self, query: Query, *, rewriter: str | Rewriter, known: Known = NOTHING) -> Rewrite:
+        """Rewrite alone, with what is `known` of the collection."""
         ...
 
     def answer(

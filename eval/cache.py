@@ -187,7 +187,9 @@ def _objects(lines: Iterable[bytes]) -> Iterable[Row]:
 
 
 def _sources(place: Path) -> list[Path]:
-    return sorted(place.rglob("*.py")) if place.is_dir() else [place]
+    if not place.is_dir():
+        return [place]
+    return sorted(path for kind in ("*.py", "prompts/*.toml") for path in place.rglob(kind))
 
 
 def _file_digest(path: Path) -> str:

@@ -60,6 +60,14 @@ class Remembered:
                     found[leg] = ranking
         return rankings
 
+    def holding(self, *phrases: str) -> int:
+        """Return how many passages hold all words of all `phrases`, as the collection does."""
+        return self._snapshot.holding(*phrases)
+
+    def coverage(self, text: str, positions: Sequence[int]) -> float:
+        """Return the share of the terms of `text` that each of the passages at `positions` holds, on average."""
+        return self._snapshot.coverage(text, positions)
+
     def hits(self, ranking: Ranking, k: int) -> list[Hit]:
         """Return the best `k` of `ranking` as hits."""
         return self._snapshot.hits(ranking, k)

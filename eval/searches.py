@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,7 +16,8 @@ from .. import InputError, NotFoundError, QuerywrightError, UnavailableError
 from ..retrieval.collection import Collection, Leg
 from ..rewrite.catalog import Catalog
 from ..rewrite.query import Query, Rewrite
-from ..service.local import CATALOG_FILE
+from ..service.catalogs import Catalogs
+from ..service.remembering import Known
 from ..service.schemas import REWRITE
 from ..service.settings import Settings
 from .arms import BASELINE, Arm, KnownRewriter, Rewrites, unchanged
@@ -79,6 +80,17 @@ class _OwnCatalog:
     catalog: Catalog | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Corpus:
+    """What rewriters may know of the corpus, which is only indexed when one asks."""
+
+    opened: Callable[[], Remembered]
+
+    def holding(self, *phrases: str) -> int:
+        """Return how many passages hold all words of all `phrases`."""
+        return self.opened().holding(*phrases)
+
+
 class Searches:
     """Rewrites and outcomes on one data set: read back where they were computed before, else computed and kept.
 
@@ -132,6 +144,7 @@ class Searches:
             "arm": arm.name,
             "settings": settings_digest(settings),
             "catalog": digest(self._own_catalog.path.read_text("utf-8")) if self._own_catalog.path else None,
+            "corpus": self._dataset.corpus_digest,
             "code": code_digest(*_REWRITING_CODE, without=_TRAINING_CODE),
             "libraries": library_versions(),
         }
@@ -139,15 +152,18 @@ class Searches:
 
     def _rewritten(self, arm: Arm, queries: Sequence[JudgedQuery]) -> Iterable[Rewrite]:
         """Rewrite one after the other; where a model far away is waited for, several at a time."""
+        known = Known(self._own_catalog.catalog, _Corpus(self._collection), self._dataset.corpus_digest)
+        settings = self._bench.settings
 
         def rewrite(judged: JudgedQuery) -> Rewrite:
-            made = self._bench.service.rewrite(judged.query, rewriter=arm.name, catalog=self._own_catalog.catalog)
+            made = self._bench.service.rewrite(judged.query, rewriter=arm.name, known=known)
             return replace(made, id=judged.id)
 
+        if queries and arm.name in {"auto", "catalog"} and (known.catalog or (settings and settings.catalog)):
+            self._collection()  # indexing may take longer than the first query's budget
         if queries and arm.name == "auto":
             with suppress(QuerywrightError):  # without it the arm is degraded, visibly
                 self._bench.service.rewriter("editor")  # loading it may take longer than the first query's budget
-        settings = self._bench.settings
         if settings is None or not settings.llm or not queries or arm.name not in ("auto", "llm"):
             yield from map(rewrite, queries)
             return
@@ -219,8 +235,8 @@ class Searches:
         settings, name = self._bench.settings, self._dataset.corpus.collection
         if settings is None or name is None or settings.catalog is not None:
             return _OwnCatalog()
-        path = settings.home / name / CATALOG_FILE
-        return _OwnCatalog(path, Catalog.load(path)) if path.is_file() else _OwnCatalog()
+        path = Catalogs(settings.home).path(name)
+        return _OwnCatalog(path, Catalog.load(path)) if path else _OwnCatalog()
 
     def _outcome(
         self, shelf: Shelf, arm: Arm, legs: Sequence[Leg], judged: JudgedQuery, known: KnownRewriter

@@ -95,6 +95,15 @@ class BM25Index:
         found = np.flatnonzero(scores)
         return best(found, scores[found], depth)
 
+    def holding(self, terms: Iterable[str]) -> int:
+        """Return how many passages hold all of `terms`."""
+        found: NDArray[np.int32] | None = None
+        for term in set(terms):
+            start, end = self._slice(term)
+            positions = self._positions[start:end]
+            found = positions if found is None else np.intersect1d(found, positions, assume_unique=True)
+        return 0 if found is None else len(found)
+
     def _slice(self, term: str) -> tuple[int, int]:
         """Return where the postings of `term` start and end; nowhere for a term not indexed."""
         number = self._vocabulary.get(term, -1)

@@ -65,6 +65,7 @@ class Snapshot:
         self.generation = generation
         self._rows = rows
         self._encoder = encoder
+        self._vocabulary = vocabulary
         self._lexical = _Lazy(lambda: BM25Index.from_ids([row.term_ids for row in rows], vocabulary, bm25.k1, bm25.b))
         self._dense = _Lazy(lambda: _dense_index(rows))
         self._fields: dict[str, dict[str, list[int]]] = {}
@@ -103,6 +104,19 @@ class Snapshot:
                 for number, vector in zip(readable, vectors, strict=True):
                     rankings[number][Leg.DENSE] = index.search(vector, depth, allowed)
         return rankings
+
+    def holding(self, *phrases: str) -> int:
+        """Return how many passages hold all words of all `phrases`, as the lexical leg reads them; 0 of none."""
+        return self._lexical().holding(term for phrase in phrases for term in analyze(phrase))
+
+    def coverage(self, text: str, positions: Sequence[int]) -> float:
+        """Return the share of the terms of `text` that one of the passages at `positions` holds, on average."""
+        terms = set(analyze(text))
+        ids = {self._vocabulary[term] for term in terms if term in self._vocabulary}
+        if not terms or not positions:
+            return 0.0
+        held = sum(len(ids.intersection(self._rows[position].term_ids.tolist())) for position in positions)
+        return held / (len(positions) * len(terms))
 
     def hits(self, ranking: Ranking, k: int) -> list[Hit]:
         """Return the best `k` of `ranking` as hits."""

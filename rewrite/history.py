@@ -15,10 +15,12 @@ from dataclasses import dataclass
 import rjieba
 
 from .catalog import Catalog, Entity
-from .grounding import QUOTED, locked_spans
+from .grounding import locked_spans
 from .language import Language, fold, is_cjk, language_of
 from .ordinals import resolve_ordinal
+from .pointing import names_before, pointing_span
 from .query import Decision, Edit, Evidence, Problem, Query, Rewrite, Role, Source, apply_edits
+from .scene import by_exchange
 
 _EN_FUNCTION_WORDS = frozenset(
     """a about after all also am an and another any anything are as ask at be because been before being best better
@@ -32,36 +34,17 @@ _EN_FUNCTION_WORDS = frozenset(
     while who whom whose why will with within without wonder work works would yes you your yours hi hello
     difference between happen happens information specific explain example examples interested important""".split()  # noqa: SIM905
 )
+_ZH_FUNCTION_WORDS = frozenset(
+    """怎么 怎样 怎么样 怎么办 什么 为什么 多少 多久 几个 哪个 哪些 哪里 谁的 如何 是否 能否 能不能 可以 可不可以 是不是 有没有
+    这个 那个 这些 那些 这样 那样 还有 还是 还要 已经 现在 之后 以后 以前 之前 出去 出来 起来 一下 一点 需要 应该 必须 处理 解决""".split()  # noqa: SIM905
+)
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9'’+#./-]*[A-Za-z0-9+#]|[A-Za-z0-9]")
 
-_THING = (
-    r"(?:feature|function|product|service|tool|option|method|process|one|thing|topic|approach|system|plan|type|kind)"
-)
-_POINTING = {
-    Language.EN: [
-        re.compile(rf"\b(?:this|that|these|those|the same|such a)\s+{_THING}s?\b", re.IGNORECASE),
-        re.compile(r"\b(?:its|their)\b", re.IGNORECASE),
-        re.compile(r"\b(?:it|they|them)\b(?!'s\s+(?:possible|better|worth|necessary|important|time)\b)", re.IGNORECASE),
-        re.compile(r"\b(?:this|that|these|those)\b(?=\s*(?:[?.!,;]|$|(?:is|are|was|were|work|works|mean|means|cost|happen)\b))", re.IGNORECASE),
-    ],
-    Language.ZH: [
-        re.compile(
-            r"(?:这|那|该|此)(?:一|两)?(?:个|款|种|项|件|部|首|座|家|本|条|位)?"
-            r"(?:功能|产品|服务|系统|东西|电影|片子|歌曲|歌|景点|地方|公司|书|人|问题|方案|方法|活动|工具)"
-        ),
-        re.compile(r"(?:它们|他们|她们|它|他|她)(?!们)"),
-        re.compile(r"(?:这|那)(?:个|款|种|部|首|座|家)(?![\u4e00-\u9fff]{0,2}(?:时候|月|星期|周|年|小时))"),
-    ],
-}  # fmt: skip
-_EXPLETIVE = re.compile(
-    r"\b(?:is|was|would|will|makes?|make|does|should) it\b\s+(?:\w+\s+)?(?:to|that|worth|possible|safe|legal|ok|okay|better|best|necessary|"
-    r"matter|good|bad|normal|common|true|wise|smart|(?:take|cost|mean)\b.*\bto)\b|\bit(?:'s| is| was| would be) \w+ (?:to|that|if|for)\b|\bit takes\b",
-    re.IGNORECASE,
-)
 _FOLLOW_UP = {
     Language.EN: re.compile(r"^\s*(?:and|but|so|then|also|ok|okay)?[,\s]*(?:what|how) about\b|^\s*and\b|\belse\?*\s*$|\b(?:there|too)\s*\?*\s*$", re.IGNORECASE),
     Language.ZH: re.compile(r"^\s*(?:那么?|还有|另外|再)|呢\s*[?？]*\s*$"),
 }  # fmt: skip
+_CLAUSES = re.compile(r"(?<!^那)(?<!^那么)(?<!^还有)(?<!^另外)[，；;]")
 _OF_THE_TOPIC = re.compile(r"\babout (?:the|its|their|any)\b|^\W*\w+ (?:else|too)\W*$", re.IGNORECASE)
 _PLURAL = re.compile(r"they|them|these|those|他们|她们|它们", re.IGNORECASE)
 _MANY = re.compile(r"s(?:\s*\(.*\))?$|[\u4e00-\u9fff]$", re.IGNORECASE)
@@ -70,7 +53,9 @@ _QUESTION = {
         r"\?|^\W*(?:and |so |but )?(?:how|what|which|who|whom|whose|when|where|why|can|could|do|does|did|is|are|will|may|must)\b",
         re.IGNORECASE,
     ),
-    Language.ZH: re.compile(r"[?？吗呢么]|怎|咋|多|几|哪|谁|什么|为啥|如何|能不能|可不可以|是不是|有没有|[能行可]不$"),
+    Language.ZH: re.compile(
+        r"[?？吗呢么]|怎|咋|多|几|哪|谁|什么|为啥|如何|能不能|可不可以|是不是|有没有|[\u4e00-\u9fff]不[?？]*$|没有?[?？]*$"
+    ),
 }
 _SMALL_TALK = re.compile(
     r"\W*(?:(?:thanks?|thank you|thx|ok|okay|bye|goodbye|hi|hello|hey|yes|no|yep|nope|sure|great|good|fine|cool|nice|help|sorry|wow|please|"
@@ -88,6 +73,7 @@ _COUNTED = {
 _ZH_TOPIC_TAGS = ("n", "vn", "eng", "j", "l", "i", "x")
 _LONGEST_TOPIC = 4
 _OWN_ANTECEDENT = 3
+_LONGEST_FOLLOW_UP = 5
 _LISTED = 0.8
 _POINTED = 0.65
 _FOLLOWED = 0.6
@@ -151,28 +137,19 @@ class HistoryRewriter:
 
     def _gap(self, query: Query, language: Language) -> _Gap | None:
         """Return where the topic is missing, None where the query names something of its own."""
-        text = query.query
-        if self._names_something(text):
+        text, turns = query.query, query.recent_turns()
+        in_catalog = any(self._entities(turn.text) for _, turn in turns)
+        # A code names something by itself, but where it came up stands in what was just talked of.
+        just_named = any(self._entities(turn.text) for _, turn in turns[:2])
+        if self._catalog.mentions(text) or (locked_spans(text, self._catalog) and not just_named):
             return None
-        in_catalog = any(self._entities(turn.text) for _, turn in query.recent_turns())
-        pointing = _pointing_span(text, language)
+        pointing = pointing_span(text, language)
         if pointing:
             # Words before the pronoun are likelier what it stands for than a phrase of the history is.
             own = len(_content_words(text[: pointing[0]], language))
-            return _Gap(*pointing, _POINTED) if in_catalog or own < _OWN_ANTECEDENT else None
-        if _SMALL_TALK.fullmatch(text):
-            return None
-        if _FOLLOW_UP[language].search(text) and len(_content_words(text, language)) <= 5:
-            # "What about the price?" asks for a part of the topic, "what about securities?" changes it.
-            part = language is Language.ZH or _OF_THE_TOPIC.search(text)
-            return _insertion(text, language, _FOLLOWED) if in_catalog or part else None
-        # A question with several words of its own is likelier about them than about what was said before.
-        short = len(_content_words(text, language)) <= _OWN_ANTECEDENT
-        silent = in_catalog and short and _QUESTION[language].search(text)
-        return _insertion(text, language, _SILENT) if silent else None
-
-    def _names_something(self, text: str) -> bool:
-        return bool(self._catalog.mentions(text)) or bool(locked_spans(text, self._catalog))
+            open_ = (in_catalog or own < _OWN_ANTECEDENT) and not names_before(text, pointing[0])
+            return _Gap(*pointing, _POINTED) if open_ else None
+        return None if _SMALL_TALK.fullmatch(text) else _silent_gap(text, language, in_catalog=in_catalog)
 
     def _entities(self, text: str) -> list[tuple[str, Entity]]:
         found = []
@@ -188,8 +165,8 @@ class HistoryRewriter:
         return self._catalog_topic(query, language) or _free_topic(query, language)
 
     def _catalog_topic(self, query: Query, language: Language) -> _Topic | None:
-        """Return the entity that the latest turn names, the asker's turns first."""
-        for i, turn in sorted(query.recent_turns(), key=lambda item: item[1].role is not Role.USER):
+        """Return the entity that the latest exchange names, what the asker said in it first."""
+        for i, turn in by_exchange(query.recent_turns()):
             for said, entity in self._entities(turn.text):
                 return _entity_topic(entity, Evidence(Source.HISTORY, f"history[{i}]", said), language)
         return None
@@ -206,14 +183,17 @@ def _make_edit(text: str, gap: _Gap, topic: _Topic) -> Edit:
     return Edit(Problem.MISSING_ENTITY, topic.slot, gap.start, gap.end, replacement, topic.evidence, gap.confidence)
 
 
-def _pointing_span(text: str, language: Language) -> tuple[int, int] | None:
-    quoted = [match.span() for match in (*QUOTED.finditer(text), *_EXPLETIVE.finditer(text))]
-    for pattern in _POINTING[language]:
-        for match in pattern.finditer(text):
-            abbreviation = match[0] == "IT" and not text.isupper()
-            if not abbreviation and not any(start <= match.start() < end for start, end in quoted):
-                return match.span()
-    return None
+def _silent_gap(text: str, language: Language, *, in_catalog: bool) -> _Gap | None:
+    """Return where a topic is missing that no word points to: in a follow-up, or a short question."""
+    words = len(_content_words(text, language))
+    one_clause = not _CLAUSES.search(text.strip(" ,，。.?？!！"))
+    if one_clause and _FOLLOW_UP[language].search(text) and words <= _LONGEST_FOLLOW_UP:
+        # "What about the price?" asks for a part of the topic, "what about securities?" changes it.
+        part = language is Language.ZH or _OF_THE_TOPIC.search(text)
+        return _insertion(text, language, _FOLLOWED) if in_catalog or part else None
+    # A question with several words of its own is likelier about them than about what was said before.
+    silent = in_catalog and words <= _OWN_ANTECEDENT and _QUESTION[language].search(text)
+    return _insertion(text, language, _SILENT) if silent else None
 
 
 def _insertion(text: str, language: Language, confidence: float) -> _Gap:
@@ -223,12 +203,13 @@ def _insertion(text: str, language: Language, confidence: float) -> _Gap:
         at = match.end() if match else 0
         return _Gap(at, at, confidence)
     at = len(text.rstrip(" ?!."))
-    return _Gap(at, at, confidence, " of " if re.search(r"\babout\b", text, re.IGNORECASE) else " ")
+    return _Gap(at, at, confidence, " of " if re.search(r"\babout\b", text, re.IGNORECASE) else " for ")
 
 
 def _content_words(text: str, language: Language) -> list[str]:
     if language is Language.ZH:
-        return [word for word in rjieba.cut(text) if any(map(is_cjk, word)) and len(word) > 1]
+        words = (word for word in rjieba.cut(text) if any(map(is_cjk, word)) and len(word) > 1)
+        return [word for word in words if word not in _ZH_FUNCTION_WORDS]
     return [word for word in map(str.lower, _WORD.findall(text)) if word not in _EN_FUNCTION_WORDS]
 
 

@@ -68,11 +68,20 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class Answered:
+    """The answer to a question back: its token, and the value (or the label) of the option that was chosen."""
+
+    token: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """What the asker typed, with all that a rewriter may look at.
 
     `history` is oldest first and does not hold the query itself. `profile` maps a key to a string or
     to several; the key `facts` holds sentences that are known about the asker. `now` carries an offset.
+    `clarification` answers a question that came back when the same query was asked before.
 
     Raises InputError when the query is empty, over `MAX_QUERY_CHARS`, not valid Unicode, or when `now`
     has no offset.
@@ -83,6 +92,7 @@ class Query:
     profile: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     now: datetime | None = None
     id: str | None = None
+    clarification: Answered | None = None
 
     def __post_init__(self) -> None:
         _check_text("query", self.query)

@@ -39,7 +39,10 @@ PRONOUN = {
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of a text that means something: names (several if ambiguous), a date, or a vague word for `vague`."""
+    """A part of a text that means something: names (several if ambiguous), a date, or a vague word for `vague`.
+
+    `meant` is how the catalog spells a name that is misspelt.
+    """
 
     start: int
     end: int
@@ -47,6 +50,7 @@ class Piece:
     period: Period | None = None
     absolute: bool = False
     vague: str | None = None
+    meant: str | None = None
 
     @property
     def slots(self) -> set[str]:
@@ -58,17 +62,28 @@ class Piece:
 
 def read_pieces(text: str, catalog: Catalog, language: Language, calendar: Calendar | None) -> list[Piece]:
     """Find the pieces of `text`, by position, none overlapping; without a calendar there are no dates."""
-    found = [Piece(m.start, m.end, names=m.candidates) for m in catalog.mentions(text)]
+    found = [Piece(m.start, m.end, names=m.candidates, meant=m.meant) for m in catalog.mentions(text)]
     if calendar:
         found += [
             Piece(d.start, d.end, period=d.period, absolute=d.absolute) for d in find_dates(text, language, calendar)
         ]
     found += _vague_pieces(fold(text), catalog, language)
+    certain = _apart(piece for piece in found if piece.meant is None)
+    slips = (piece for piece in found if piece.meant and not any(_overlap(piece, other) for other in certain))
+    return sorted([*certain, *slips], key=lambda piece: piece.start)
+
+
+def _apart(found: Iterable[Piece]) -> list[Piece]:
+    """Return the pieces that do not overlap one before: the leftmost, the longest of those."""
     pieces: list[Piece] = []
     for piece in sorted(found, key=lambda piece: (piece.start, -piece.end)):
         if not pieces or piece.start >= pieces[-1].end:
             pieces.append(piece)
     return pieces
+
+
+def _overlap(one: Piece, other: Piece) -> bool:
+    return one.start < other.end and other.start < one.end
 
 
 def _vague_pieces(folded: str, catalog: Catalog, language: Language) -> Iterator[Piece]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -13,12 +13,17 @@ from operator import add
 from typing import Protocol
 
 from .catalog import Catalog
-from .gate import Gate
-from .grounding import lost, ungrounded
-from .query import Decision, Query, Rewrite, Usage, apply_edits
+from .deadline import within
+from .gate import Gate, Signs
+from .grounding import ground, lost
+from .naming import named
+from .query import Decision, DroppedEdit, Query, Rewrite, Step, Usage, apply_edits
 
 SURE = 0.7
 """From this confidence on, asking a further rewriter is not worth its time."""
+
+LLM = "llm"
+"""The name of the rewriter that costs money, and that the gate holds back."""
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +34,7 @@ def surest(rewrites: Iterable[Rewrite]) -> Rewrite | None:
     for rewrite in rewrites:
         if best is None or rewrite.confidence > best.confidence:
             best = rewrite
-        if best.alternatives or best.confidence >= SURE:
+        if (best.alternatives and best.clarification is None) or best.confidence >= SURE:
             break
     return best
 
@@ -106,14 +111,18 @@ class _Run:
     begun: float
     truncated: bool
     failures: list[str] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    dropped: list[DroppedEdit] = field(default_factory=list)
 
 
 class Chain:
     """Run rewriters in order, the cheap ones first; the surest grounded rewrite wins.
 
     Once a rewrite is `SURE`, no further rewriter is asked. A rewriter that fails is skipped and named in
-    `degraded`, so that a search never stops at it. Past `budget_seconds` no further rewriter starts. LLMs that were
-    asked cost what they cost, whoever wins and whatever fails: the rewrite's `usage` holds them all.
+    `degraded`, so that a search never stops at it. Past `budget_seconds` no further rewriter starts. A question back
+    wins like a rewrite, by its confidence. LLMs that were asked cost what they cost, whoever wins and whatever fails:
+    the rewrite's `usage` holds them all. `steps` tells of each rewriter what it brought. `signs` waits for the first
+    search and returns what it says: an LLM is only asked where the gate finds a need.
     """
 
     def __init__(
@@ -124,19 +133,28 @@ class Chain:
         catalog: Catalog | None = None,
         gate: Gate | None = None,
         budget_seconds: float = 2.0,
+        signs: Callable[[], Signs | None] | None = None,
     ) -> None:
         self.name = name
         self._rewriters = tuple(rewriters)
         self._catalog = catalog
         self._gate = gate or Gate()
         self._budget = budget_seconds
+        self._signs = signs
 
     def rewrite(self, query: Query) -> Rewrite:
         """Return the surest acceptable rewrite, or the query unchanged."""
         run = _Run(time.perf_counter(), query.truncated)
-        with metered() as meter:
+        with metered() as meter, within(self._budget):
             result = self._best(query, run) if self._opens(query) else Rewrite.keep(query)
-        return replace(result, truncated=run.truncated, seconds=time.perf_counter() - run.begun, usage=meter.usage)
+        return replace(
+            result,
+            truncated=run.truncated,
+            seconds=time.perf_counter() - run.begun,
+            usage=meter.usage,
+            dropped=tuple(run.dropped),
+            steps=tuple(run.steps),
+        )
 
     def _opens(self, query: Query) -> bool:
         return self._gate.opens(query, has_catalog=self._catalog is not None)
@@ -150,24 +168,45 @@ class Chain:
         for rewriter in self._rewriters:
             if time.perf_counter() - run.begun > self._budget:
                 run.failures.append("rewrite_timeout")
+                run.steps.append(Step(rewriter.name, 0.0, "not asked: no time left"))
                 return
+            begun = time.perf_counter()
+            if rewriter.name == LLM and self._signs and not self._gate.asks_llm(self._signs()):
+                note = "not asked: what was typed finds what it says"
+                run.steps.append(Step(rewriter.name, time.perf_counter() - begun, note))
+                continue
             try:
                 result = rewriter.rewrite(query)
                 run.truncated |= result.truncated
-                wanted = result.decision is not Decision.KEEP and self._acceptable(query, result)
+                taken, note = self._judged(query, result, run)
             except Exception as error:  # noqa: BLE001 # whatever fails only degrades, visibly
                 _log.warning("rewriter %s failed: %s", rewriter.name, type(error).__name__)
-                run.failures.append(f"{rewriter.name}_failed")
-                continue
-            if wanted:
-                yield result
+                reason = getattr(error, "reason", None) or f"{rewriter.name}_failed"
+                run.failures.append(reason)
+                taken, note = None, f"failed: {reason}"
+            run.steps.append(Step(rewriter.name, time.perf_counter() - begun, note))
+            if taken:
+                yield taken
 
-    def _acceptable(self, query: Query, result: Rewrite) -> bool:
+    def _judged(self, query: Query, result: Rewrite, run: _Run) -> tuple[Rewrite | None, str]:
+        """Return what of a rewrite is taken, None for nothing, and a note that says so."""
+        run.dropped += result.dropped
+        if result.decision is Decision.KEEP:
+            return None, "nothing to add"
+        if self._catalog and result.edits:
+            edits = named(query, result.edits, self._catalog)
+            result = replace(result, edits=edits, rewrite=apply_edits(query.query, edits))
+        kept, dropped = ground(query, result.edits, self._catalog)
+        run.dropped += dropped
+        if dropped:
+            result = replace(result, edits=kept, rewrite=apply_edits(query.query, kept))
+        note = f"{result.decision} {result.confidence:.2f}" + (f", {len(dropped)} edits dropped" if dropped else "")
+        if dropped and result.rewrite == query.query:
+            return None, f"{note}: nothing is left"
         if not self._gate.accepts(result):
-            return False
-        problems = [*ungrounded(query, result.edits), *lost(query, result.edits, self._catalog)]
+            return None, f"{note}: not sure enough"
+        if missing := lost(query, result.edits, self._catalog):
+            return None, f"{note}: would lose {len(missing)} that must stay"
         if apply_edits(query.query, result.edits) != result.rewrite:
-            problems.append("the rewrite is not what its edits make of the query")
-        if problems:
-            _log.info("rewriter %s: %d ungrounded edits or lost spans", result.rewriter, len(problems))
-        return not problems
+            return None, f"{note}: not what its edits make of the query"
+        return result, note

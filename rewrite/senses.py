@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
 
 from .catalog import Catalog, Entity, Mention, Value
 from .language import bounded, fold
@@ -13,6 +14,17 @@ _TURN = 2.0
 
 _USER = 1.5
 """The asker's own turns count this much more than the assistant's."""
+
+_FEW_CUES = 12
+"""A collection is asked for so many cues of a sense: the first ones, which tell most."""
+
+
+class CorpusStatistics(Protocol):
+    """What rewriting may know of the collection that is searched; the pipeline hands it in."""
+
+    def holding(self, *phrases: str) -> int:
+        """Return how many passages hold all words of all `phrases`."""
+        ...
 
 
 def profile_texts(query: Query) -> Iterator[tuple[str, str]]:
@@ -56,6 +68,21 @@ def choose_sense(query: Query, senses: tuple[Entity, ...], catalog: Catalog) -> 
             evidence.setdefault(sense.id, found)
     winner = _winner(scores, senses)
     return (winner, evidence[winner.id]) if winner else None
+
+
+def sense_weights(said: str, senses: Sequence[Entity], corpus: CorpusStatistics | None) -> Mapping[str, float]:
+    """Return how likely each sense of the name `said` is by what the collection holds, by the senses' ids; sums to 1.
+
+    A sense counts once, and once for each passage that holds the name beside one of its cues: where a collection
+    speaks of one sense only, nobody need be asked.
+    """
+    counts = {sense.id: 1 + (_passages(said, sense, corpus) if corpus else 0) for sense in senses}
+    total = sum(counts.values())
+    return {sense: count / total for sense, count in counts.items()}
+
+
+def _passages(said: str, sense: Entity, corpus: CorpusStatistics) -> int:
+    return max((corpus.holding(said, cue) for cue in sense.cues[:_FEW_CUES]), default=0)
 
 
 def _winner(scores: dict[str, float] | dict[str, int], senses: tuple[Entity, ...]) -> Entity | None:

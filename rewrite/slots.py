@@ -7,19 +7,19 @@ then the catalog's default, and each edit says from where.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
-from .catalog import Catalog, Entity, Intent, Place, Value, fiscal_month
-from .dates import SAME_PERIOD, Calendar, Period, a_year_earlier, named_period
-from .grounding import QUOTED
+from .catalog import Catalog, Entity, Intent, Place, Value
+from .dates import Calendar
 from .language import Language, fold, language_of
 from .query import (
     Alternative,
+    Clarification,
     Decision,
     Edit,
     Evidence,
-    Interval,
     Problem,
     Query,
     Rewrite,
@@ -27,242 +27,101 @@ from .query import (
     Source,
     apply_edits,
 )
-from .reading import PRONOUN, Piece, TriggerMatch, find_trigger, is_filler, only_fillers, read_pieces
-from .senses import choose_sense, contains, sense_in
+from .questions import ask_sense, ask_value
+from .reading import Piece, TriggerMatch, find_trigger, is_filler, only_fillers
+from .scene import Fill, Scene, Tie, make_edit
+from .senses import CorpusStatistics, contains, sense_weights
 
-_CONFIDENCE = {
-    Source.CLOCK: 0.95,
-    Source.CATALOG: 0.95,
-    Source.HISTORY: 0.9,
-    Source.PROFILE: 0.9,
-    Source.DEFAULT: 0.75,
-}
-_OUTSIDE_INTENT = 0.85
-"""An edit made where the catalog understands only part of the query is this much less certain."""
+ASKING = 0.5
+"""The confidence of a question back: a rewriter that is surer of a rewrite is believed."""
 
+ASKING_SURELY = 0.75
+"""The same where there is no conversation that another rewriter could find something in."""
 
-@dataclass(frozen=True, slots=True)
-class _Fill:
-    """A value for a slot: what is written, what it stands for, and where it comes from."""
-
-    text: str
-    evidence: Evidence
-    entry: Entity | Value | None = None
-    period: Period | None = None
+CLEAR = 0.75
+"""From this share on, what a collection holds of one sense makes a question needless."""
 
 
 class CatalogRewriter:
-    """Rewrite with a catalog, the calendar, the profile and the slots that the conversation has named."""
+    """Rewrite with a catalog, the calendar, the profile and the slots that the conversation has named.
+
+    Where nothing in the conversation and the profile says which sense of a name is meant, `corpus` decides between
+    several weighted interpretations and a question back.
+    """
 
     name = "catalog"
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, corpus: CorpusStatistics | None = None) -> None:
         self._catalog = catalog
+        self._corpus = corpus
 
     def rewrite(self, query: Query) -> Rewrite:
         """Return the rewrite of `query`; unchanged where the catalog has nothing to add."""
-        scene = _Scene(self._catalog, query)
-        readings = list(scene.readings())
-        if len(readings) > 1:
-            return self._interpretations(query, readings)
+        scene = Scene(self._catalog, query)
+        tie = scene.tie()
+        readings = _readings(scene, tie)
+        if tie and readings:
+            return self._undecided(scene, tie, readings)
         edits = readings[0] if readings else scene.local_edits()
-        if not edits or (text := apply_edits(query.query, edits)) == query.query:
-            return Rewrite.keep(query, self.name)
-        confidence = min(edit.confidence for edit in edits)
-        return Rewrite(query.query, text, Decision.REWRITE, confidence, edits, rewriter=self.name, id=query.id)
+        if edits and (text := apply_edits(query.query, edits)) != query.query:
+            confidence = min(edit.confidence for edit in edits)
+            return Rewrite(query.query, text, Decision.REWRITE, confidence, edits, rewriter=self.name, id=query.id)
+        if tie and scene.tells_nothing(tie):
+            return self._asking(query, ask_sense(tie.said, tie.senses, scene.language))
+        if not tie and not readings and (wanted := _wanted(scene)):
+            question = ask_value(self._likeliest(wanted, scene.text), scene.language)
+            return self._asking(query, question, surely=not query.history)
+        return Rewrite.keep(query, self.name)
 
-    def _interpretations(self, query: Query, readings: list[tuple[Edit, ...]]) -> Rewrite:
-        """Offer every reading with the same weight where nothing speaks for one of them."""
-        weight = round(1 / len(readings), 4)
-        texts = dict.fromkeys(apply_edits(query.query, edits) for edits in readings)
-        return replace(
-            Rewrite.keep(query, self.name, confidence=weight),
-            decision=Decision.REWRITE,
-            alternatives=tuple(Alternative(text, weight) for text in texts),
-        )
+    def _undecided(self, scene: Scene, tie: Tie, readings: Sequence[tuple[Edit, ...]]) -> Rewrite:
+        """Offer every reading, weighted by what the collection holds; ask too where it speaks of several."""
+        weights = sense_weights(tie.said, tie.senses, self._corpus)
+        texts: dict[str, float] = {}
+        for sense, edits in zip(tie.senses, readings, strict=True):
+            text = apply_edits(scene.text, edits)
+            texts[text] = round(texts.get(text, 0) + weights[sense.id], 4)
+        made = Rewrite.keep(scene.query, self.name, confidence=max(texts.values()))
+        offered = tuple(Alternative(text, weight) for text, weight in texts.items())
+        if made.confidence >= CLEAR:
+            return replace(made, decision=Decision.REWRITE, alternatives=offered)
+        return replace(self._asking(scene.query, ask_sense(tie.said, tie.senses, scene.language)), alternatives=offered)
+
+    def _asking(self, query: Query, question: Clarification, *, surely: bool = False) -> Rewrite:
+        kept = Rewrite.keep(query, self.name, confidence=ASKING_SURELY if surely else ASKING)
+        return replace(kept, decision=Decision.CLARIFY, clarification=question)
+
+    def _likeliest(self, entries: Sequence[Entity | Value], text: str) -> Sequence[Entity | Value]:
+        """Return those first that the collection names with the words of `text`, or often; else the catalog's order."""
+        corpus = self._corpus
+        if corpus is None:
+            return entries
+        found = {
+            entry.where: [max(corpus.holding(name, *more) for name in entry.name.values()) for more in ((text,), ())]
+            for entry in entries
+        }
+        return sorted(entries, key=lambda entry: [-count for count in found[entry.where]])
 
 
-class _Scene:
-    """One query as the catalog sees it."""
+def _readings(scene: Scene, tie: Tie | None) -> list[tuple[Edit, ...]]:
+    """Return the edits of the first intent that speaks; one reading a sense where senses tie, none if one lacks."""
+    ties = [{tie.start: scene.catalog_fill(sense)} for sense in tie.senses] if tie else [{}]
+    found = [_reading(scene, {**scene.settled, **choice}) for choice in ties]
+    return [edits for edits in found if edits] if all(found) else []
 
-    def __init__(self, catalog: Catalog, query: Query) -> None:
-        self.catalog = catalog
-        self.query = query
-        self.text = query.query
-        self.language = language_of(query.query)
-        self.fiscal = next(filter(None, map(fiscal_month, query.profile_values("fiscal_year_start"))), 1)
-        self.calendar = Calendar(query.now.date(), self.fiscal) if query.now else None
-        self.turns = query.recent_turns()
-        self._read: dict[str, list[Piece]] = {}
-        self.quoted = [match.span() for match in QUOTED.finditer(self.text)]
-        own = (piece for piece in self.read(self.text) if not self.is_quoted(piece.start, piece.end))
-        self.pieces = [self.year_earlier(piece) for piece in own]
 
-    def read(self, text: str) -> list[Piece]:
-        """Return the pieces of `text`, read only once however many slots look there."""
-        if text not in self._read:
-            self._read[text] = read_pieces(text, self.catalog, language_of(text), self.calendar)
-        return self._read[text]
+def _reading(scene: Scene, senses: dict[int, Fill]) -> tuple[Edit, ...]:
+    """Return the edits of the first intent that speaks."""
+    plans = (_Plan.of(scene, intent, senses) for intent in scene.catalog.intents)
+    return next((edits for plan in plans if plan and plan.complete and (edits := plan.edits())), ())
 
-    def is_quoted(self, start: int, end: int) -> bool:
-        return any(start < close and opening < end for opening, close in self.quoted)
 
-    # ---------------------------------------------------------------------------------- intents
-
-    def readings(self) -> Iterator[tuple[Edit, ...]]:
-        """Yield the edits of the first intent that speaks; one reading a sense where senses tie."""
-        for senses in self.sense_choices():
-            for intent in self.catalog.intents:
-                plan = _Plan.of(self, intent, senses)
-                edits = plan.edits() if plan else ()
-                if edits:
-                    yield edits
-                    break
-
-    def sense_choices(self) -> list[dict[int, _Fill]]:
-        """Return which entity each ambiguous piece stands for: one choice, or one a sense on a tie."""
-        choice: dict[int, _Fill] = {}
-        open_piece: Piece | None = None
-        for piece in self.pieces:
-            senses = tuple(name for name in piece.names if isinstance(name, Entity))
-            if len(senses) > 1:
-                found = self.sense(piece, senses)
-                if found:
-                    choice[piece.start] = found
-                else:
-                    open_piece = open_piece or piece
-        if open_piece is None:
-            return [choice]
-        senses = tuple(name for name in open_piece.names if isinstance(name, Entity))
-        return [{**choice, open_piece.start: self.catalog_fill(sense)} for sense in senses]
-
-    def sense(self, piece: Piece, senses: tuple[Entity, ...]) -> _Fill | None:
-        rest = self.text[: piece.start] + " " + self.text[piece.end :]
-        clear = sense_in(rest, senses)
-        if clear:
-            cue = next(cue for cue in clear.cues if contains(rest, cue))
-            return self.fill(clear, Evidence(Source.CATALOG, f"{clear.where}.cues", cue))
-        chosen = choose_sense(self.query, senses, self.catalog)
-        return self.fill(chosen[0], chosen[1]) if chosen else None
-
-    # ------------------------------------------------------------------------------ slot values
-
-    def fill(self, entry: Entity | Value, evidence: Evidence) -> _Fill:
-        return _Fill(entry.name[self.language], evidence, entry)
-
-    def catalog_fill(self, entry: Entity | Value) -> _Fill:
-        return self.fill(entry, Evidence(Source.CATALOG, entry.where, entry.name[self.language]))
-
-    def period_fill(self, period: Period, said: str) -> _Fill:
-        assert self.query.now is not None  # noqa: S101 # a period needs a calendar, a calendar a clock
-        clock = f"{said} at {self.query.now.isoformat()}"
-        return self.dated(period, Evidence(Source.CLOCK, "now", clock))
-
-    def dated(self, period: Period, evidence: Evidence) -> _Fill:
-        return _Fill(period.label(self.language), evidence, period=period)
-
-    def pronoun_for(self, head: str, pieces: list[Piece]) -> list[Piece]:
-        """Return the pronoun that stands for the head, if the query has no other head and the history has one."""
-        if any(head in piece.slots for piece in pieces) or self.from_history(head) is None:
-            return []
-        found = PRONOUN[self.language].search(fold(self.text))
-        return [Piece(found.start(), found.end(), vague=head)] if found and not self.is_quoted(*found.span()) else []
-
-    def year_earlier(self, piece: Piece) -> Piece:
-        """Take 去年同期 from the period under discussion, if there is one, rather than from today's."""
-        if piece.period is None or not SAME_PERIOD.fullmatch(fold(self.text[piece.start : piece.end])):
-            return piece
-        told = (found.period for _, turn in self.turns for found in self.read(turn.text) if found.period)
-        earlier = next(filter(None, map(a_year_earlier, told)), None)
-        return replace(piece, period=earlier) if earlier else piece
-
-    def value_for(self, slot: str, intent: Intent, calendar: Calendar | None) -> _Fill | None:
-        """Find a value for a slot that the query leaves open: history, profile, default."""
-        own_period = slot == "period" and intent.period is not None
-        found = None if own_period else self.from_history(slot) or self.from_profile(slot)
-        return found or self.from_default(slot, intent.period, calendar)
-
-    def from_history(self, slot: str) -> _Fill | None:
-        """Take the slot from the latest user turn that names it, else from the latest assistant turn."""
-        for role in (Role.USER, Role.ASSISTANT):
-            for i, turn in self.turns:
-                if turn.role is role:
-                    found = self.from_text(slot, turn.text, Source.HISTORY, f"history[{i}]")
-                    if found:
-                        return found
-        return None
-
-    def from_text(self, slot: str, text: str, source: Source, where: str) -> _Fill | None:
-        for piece in self.read(text):
-            said = text[piece.start : piece.end]
-            if slot == "period" and piece.period:
-                return self.dated(piece.period, Evidence(source, where, said))
-            if len(piece.names) == 1 and piece.names[0].slot == slot:
-                return self.fill(piece.names[0], Evidence(source, where, said))
-        return None
-
-    def from_profile(self, slot: str) -> _Fill | None:
-        dimension = self.catalog.dimensions.get(slot)
-        for key in dimension.profile_keys if dimension else (slot,):
-            for value in self.query.profile_values(key):
-                evidence = Evidence(Source.PROFILE, f"profile.{key}", value)
-                if slot == "period":
-                    period = self.said_period(value)
-                    if period:
-                        return self.dated(period, evidence)
-                    continue
-                entry = self.catalog.named(value, slot)
-                if entry:
-                    return self.fill(entry, evidence)
-                if value.strip():
-                    return _Fill(value.strip(), evidence)
-        for i, fact in enumerate(self.query.profile_values("facts")):
-            found = self.from_text(slot, fact, Source.PROFILE, f"profile.facts[{i}]")
-            if found and slot != "period":
-                return found
-        return None
-
-    def said_period(self, text: str) -> Period | None:
-        """Return the period that `text` is the name of, or the first that it speaks of."""
-        named = named_period(text.strip(), self.calendar) if self.calendar else None
-        return named or next((piece.period for piece in self.read(text) if piece.period), None)
-
-    def from_default(self, slot: str, period: str | None, calendar: Calendar | None) -> _Fill | None:
-        dimension = self.catalog.dimensions.get(slot)
-        if dimension is None:
-            return None
-        if dimension.calendar:
-            name = period or dimension.default
-            resolved = named_period(name, calendar) if name and calendar else None
-            return self.period_fill(resolved, str(name)) if resolved else None
-        value = self.catalog.value(slot, dimension.default) if dimension.default else None
-        where = f"dimensions.{slot}.default"
-        return self.fill(value, Evidence(Source.DEFAULT, where, value.id)) if value else None
-
-    # ------------------------------------------------------------------------------- local edits
-
-    def local_edits(self) -> tuple[Edit, ...]:
-        """Edit what can be settled in place where no intent explains the whole query."""
-        return tuple(
-            replace(edit, confidence=round(edit.confidence * _OUTSIDE_INTENT, 4))
-            for piece in self.pieces
-            for edit in self.local_edit(piece)
-        )
-
-    def local_edit(self, piece: Piece) -> Iterator[Edit]:
-        senses = tuple(name for name in piece.names if isinstance(name, Entity))
-        if piece.period and not piece.absolute:
-            fill = self.period_fill(piece.period, self.text[piece.start : piece.end])
-            yield make_edit(Problem.VAGUE_DIMENSION, "period", piece.start, piece.end, fill)
-        elif piece.vague and piece.vague not in self.catalog.dimensions:
-            found = self.from_history(piece.vague)
-            if found:
-                yield make_edit(Problem.MISSING_ENTITY, piece.vague, piece.start, piece.end, found)
-        elif len(senses) > 1:
-            found = self.sense(piece, senses)
-            # A cue in the query itself already tells a search engine which sense is meant.
-            if found and found.entry and found.evidence.source is not Source.CATALOG:
-                yield make_edit(Problem.AMBIGUITY, found.entry.slot, piece.start, piece.end, found)
+def _wanted(scene: Scene) -> Sequence[Entity | Value]:
+    """Return what may be meant where the query asks an intent and nothing says about what; none otherwise."""
+    plans = (_Plan.of(scene, intent, scene.settled) for intent in scene.catalog.intents)
+    slots = dict.fromkeys(plan.open_slot for plan in plans if plan and plan.open_slot) or scene.pointed_nowhere()
+    # One of each kind in turn, so that a question names all of them.
+    in_turn = zip_longest(*(scene.catalog_entries(slot) for slot in slots))
+    return [entry for entries in in_turn for entry in entries if entry]
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,19 +135,22 @@ class _Anchor:
 class _Plan:
     """The edits that word a query as an intent's pattern has it."""
 
-    def __init__(self, scene: _Scene, intent: Intent, trigger: TriggerMatch | None, pieces: list[Piece]) -> None:
+    def __init__(self, scene: Scene, intent: Intent, trigger: TriggerMatch | None, pieces: list[Piece]) -> None:
         self.scene = scene
         self.intent = intent
         self.pattern = intent.grammars[scene.language].pattern
         self.trigger = trigger
         self.pieces = pieces
-        self.fills: dict[str, _Fill] = {}
+        self.fills: dict[str, Fill] = {}
         self.anchors: dict[str, _Anchor] = {}
         self.made: list[Edit] = []
+        self.complete = False
+        self.open_slot: str | None = None
+        """The slot that has no value, though the query leaves a word or a place for it."""
 
     @classmethod
-    def of(cls, scene: _Scene, intent: Intent, senses: dict[int, _Fill]) -> _Plan | None:
-        """Return the plan if the intent explains the whole query and its head is known."""
+    def of(cls, scene: Scene, intent: Intent, senses: dict[int, Fill]) -> _Plan | None:
+        """Return the plan if the query asks the intent, which explains all of it; `complete` if it can speak."""
         grammar = intent.grammars.get(scene.language)
         if grammar is None or scene.quoted:  # what is quoted must stay, and an intent words the whole query anew
             return None
@@ -300,7 +162,10 @@ class _Plan:
         if not (trigger or pieces) or not only_fillers(scene.text, taken, scene.language):
             return None
         plan = cls(scene, intent, trigger, pieces)
-        return plan if plan._asked() and plan._settle(senses) else None
+        if not plan._asked():
+            return None
+        plan.complete = plan._settle(senses)
+        return plan
 
     def _asked(self) -> bool:
         """Say whether the query asks this intent: by trigger, by naming its head, or as a follow-up to it."""
@@ -310,7 +175,7 @@ class _Plan:
             return bool(heads) or (self.trigger is not None and bool(self.pieces)) or follow_up
         return self.trigger is not None or (bool(self.pieces) and self._trigger_in_history() is not None)
 
-    def _trigger_in_history(self) -> _Fill | None:
+    def _trigger_in_history(self) -> Fill | None:
         for i, turn in self.scene.turns:
             grammar = self.intent.grammars.get(language_of(turn.text))
             if turn.role is not Role.USER or grammar is None or not turn.text:
@@ -326,10 +191,10 @@ class _Plan:
             )
             if said is not None:
                 start, end = match.spans[-1] if match else (0, len(turn.text))
-                return _Fill(said, Evidence(Source.HISTORY, f"history[{i}]", turn.text[start:end]))
+                return Fill(said, Evidence(Source.HISTORY, f"history[{i}]", turn.text[start:end]))
         return None
 
-    def _settle(self, senses: dict[int, _Fill]) -> bool:
+    def _settle(self, senses: dict[int, Fill]) -> bool:
         """Decide what each slot says. False when the head stays unknown or a sense belongs to another intent."""
         for piece in self.pieces:
             slot = next(place.slot for place in self.pattern if place.slot in piece.slots)
@@ -339,17 +204,18 @@ class _Plan:
             self._settle_trigger(self.trigger)
         return all(self._settle_missing(place.slot) for place in self.pattern)
 
-    def _settle_piece(self, piece: Piece, slot: str, sense: _Fill | None) -> bool:
+    def _settle_piece(self, piece: Piece, slot: str, sense: Fill | None) -> bool:
         known = self.anchors.get(slot)
         self.anchors[slot] = _Anchor(min(known.start, piece.start) if known else piece.start, piece.end)
         problem = Problem.VAGUE_DIMENSION
         if sense is not None:
             if sense.entry is None or sense.entry.slot != slot:
                 return False
-            fill, problem = sense, Problem.AMBIGUITY
+            fill, problem = sense, Problem.AMBIGUITY if len(piece.names) > 1 else self._problem(slot)
         elif piece.vague:
             found = self.scene.value_for(slot, self.intent, self.scene.calendar)
             if found is None:
+                self.open_slot = slot
                 return False
             fill = found
             problem = self._problem(slot)
@@ -358,8 +224,8 @@ class _Plan:
             fill = self.scene.period_fill(piece.period, said)
         else:
             entry = next(name for name in piece.names if name.slot == slot)
-            fill = self.scene.catalog_fill(entry)
-            problem = self._problem(slot)
+            fill = self.scene.meant_fill(entry, piece.meant) if piece.meant else self.scene.catalog_fill(entry)
+            problem = Problem.AMBIGUITY if piece.meant else self._problem(slot)
         self.fills[slot] = fill
         if not (piece.period and piece.absolute):
             self._write(problem, slot, piece.start, piece.end, fill)
@@ -372,7 +238,7 @@ class _Plan:
         self.anchors["trigger"] = _Anchor(*match.anchor)
         evidence = Evidence(Source.CATALOG, f"intents.{self.intent.name}", match.trigger.say.strip())
         for (start, end), say in zip(match.spans, match.trigger.says, strict=True):
-            self._write(self._problem("intent"), "intent", start, end, _Fill(say, evidence))
+            self._write(self._problem("intent"), "intent", start, end, Fill(say, evidence))
 
     def _settle_missing(self, slot: str) -> bool:
         """Find a value for a slot without a place in the query; only the head must have one."""
@@ -385,12 +251,14 @@ class _Plan:
             entry = metric.entry if metric else None
             unit = entry.unit.get(self.scene.language) if isinstance(entry, Value) else None
             evidence = Evidence(Source.CATALOG, f"{entry.where}.unit", unit) if entry and unit else None
-            found = _Fill(unit, evidence) if unit and evidence else None
+            found = Fill(unit, evidence) if unit and evidence else None
         else:
             found = self.scene.value_for(slot, self.intent, self._calendar())
         if found:
             self.fills[slot] = found
-        return found is not None or slot != self.intent.head
+        if found is None and slot == self.intent.head:
+            self.open_slot = slot
+        return self.open_slot is None
 
     def _calendar(self) -> Calendar | None:
         """Return the calendar with the fiscal year of the entity that is asked about, if it has its own."""
@@ -462,15 +330,12 @@ class _Plan:
         text = before + fill.text + place.suffix + after
         self.made.append(replace(make_edit(problem, slot, at, at, fill), replacement=text))
 
-    def _write(self, problem: Problem, slot: str, start: int, end: int, fill: _Fill) -> None:
+    def _write(self, problem: Problem, slot: str, start: int, end: int, fill: Fill) -> None:
+        before = fold(self.scene.text[:start])
+        if self.scene.language is Language.EN and before.endswith("the ") and fill.entry:
+            start -= len("the ")  # the catalog's name says whether it has an article
         if self.scene.text[start:end] != fill.text:
             self.made.append(make_edit(problem, slot, start, end, fill))
-
-
-def make_edit(problem: Problem, slot: str, start: int, end: int, fill: _Fill) -> Edit:
-    """Return the edit that writes `fill` at `start:end`."""
-    interval = Interval(fill.period.first, fill.period.end) if fill.period else None
-    return Edit(problem, slot, start, end, fill.text, fill.evidence, _CONFIDENCE[fill.evidence.source], interval)
 
 
 def absorb_fillers(text: str, edits: tuple[Edit, ...], language: Language) -> tuple[Edit, ...]:

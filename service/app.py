@@ -9,10 +9,11 @@ from typing import Annotated, Any
 
 import anyio.to_thread
 import orjson
-from fastapi import APIRouter, Body, FastAPI, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, FastAPI, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import (
@@ -29,7 +30,9 @@ from .. import (
 from ..retrieval.passage import Document
 from ..rewrite.query import Rewrite
 from .answer import Answer
+from .catalogs import MEDIA_TYPES, CatalogInfo, StoredCatalog
 from .local import Querywright
+from .metrics import CONTENT_TYPE, Metrics
 from .schemas import (
     CollectionRequest,
     Count,
@@ -60,6 +63,7 @@ _TITLES = {
     404: "Not found",
     405: "Method not allowed",
     409: "Conflict",
+    412: "Changed meanwhile",
     413: "Body too large",
     422: "Invalid input",
     503: "Unavailable",
@@ -147,13 +151,19 @@ def create_app(querywright: Querywright) -> FastAPI:
 
 def _routes(querywright: Querywright) -> APIRouter:
     router = APIRouter(route_class=_StrictRoute, responses=_PROBLEMS)
-    _asking(router, querywright)
+    metrics = Metrics()
+    _asking(router, querywright, metrics)
     _collections(router, querywright)
     _documents(router, querywright)
+    _catalogs(router, querywright)
 
     @router.get("/healthz", summary="Is the process alive?")
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
+
+    @router.get("/metrics", summary="What it did, for Prometheus", response_class=PlainTextResponse)
+    async def numbers() -> Response:
+        return Response(metrics.text(), media_type=CONTENT_TYPE)
 
     @router.get("/readyz", summary="Can it answer?")
     def readyz() -> dict[str, str]:
@@ -163,7 +173,7 @@ def _routes(querywright: Querywright) -> APIRouter:
     return router
 
 
-def _asking(router: APIRouter, querywright: Querywright) -> None:
+def _asking(router: APIRouter, querywright: Querywright, metrics: Metrics) -> None:
     @router.post("/v1/query", response_model=Answer, summary="Rewrite and search")
     def query(body: Annotated[QueryRequest, Body(openapi_examples=_EXAMPLES)]) -> Response:
         answer = querywright.query(
@@ -173,23 +183,28 @@ def _asking(router: APIRouter, querywright: Querywright) -> None:
             legs=body.legs,
             filter=body.filter,
             rewriter=body.rewriter,
+            budget_ms=body.budget_ms,
         )
+        metrics.answered(answer)
         return _json(answer)
 
     @router.post("/v1/search", response_model=Answer, summary="Search with the text as it is")
     def search(
         body: Annotated[SearchRequest, Body(examples=[{"query": "客户画像 操作指南", "k": 5}])],
     ) -> Response:
-        return _json(
-            querywright.search(body.query, collection=body.collection, k=body.k, legs=body.legs, filter=body.filter)
-        )
+        found = querywright.search(body.query, collection=body.collection, k=body.k, legs=body.legs, filter=body.filter)
+        metrics.answered(found)
+        return _json(found)
 
     @router.post("/v1/rewrite", response_model=Rewrite, summary="Rewrite without searching")
     def rewrite(
         body: Annotated[RewriteRequest, Body(examples=[_EXAMPLES["ambiguity"]["value"] | {"collection": "demo"}])],
     ) -> Response:
-        collection = body.collection
-        return _json(querywright.rewrite(body.to_query(), collection=collection, rewriter=body.rewriter))
+        made = querywright.rewrite(
+            body.to_query(), collection=body.collection, rewriter=body.rewriter, budget_ms=body.budget_ms
+        )
+        metrics.rewritten(made)
+        return _json(made)
 
 
 def _collections(router: APIRouter, querywright: Querywright) -> None:
@@ -232,6 +247,69 @@ def _documents(router: APIRouter, querywright: Querywright) -> None:
     @router.delete(path, response_model=Count, summary="Delete documents by id")
     def delete(name: str, doc_id: Annotated[list[str], Query(max_length=1000)]) -> Response:
         return _json(Count(count=querywright.delete(name, doc_id)).model_dump())
+
+
+_CATALOG: Any = {media_type: {"schema": {"type": "string"}} for media_type in MEDIA_TYPES.values()}
+_VERSIONED: Any = {"ETag": {"description": "the version, in quotes", "schema": {"type": "string"}}}
+
+
+def _catalogs(router: APIRouter, querywright: Querywright) -> None:
+    path = "/v1/collections/{name}/catalog"
+
+    @router.get(
+        path,
+        response_class=Response,
+        responses={200: {"description": "As it was written", "content": _CATALOG, "headers": _VERSIONED}},
+        summary="Get a collection's own catalog",
+    )
+    def catalog(name: str) -> Response:
+        stored = querywright.catalog(name)
+        return _versioned(Response(stored.text, media_type=MEDIA_TYPES[stored.format]), stored)
+
+    @router.put(
+        path,
+        response_model=CatalogInfo,
+        openapi_extra={"requestBody": {"required": True, "content": _CATALOG}},
+        summary="Give a collection a catalog of its own, in place of the one it has",
+    )
+    def put_catalog(
+        name: str,
+        text: Annotated[str, Depends(_text)],
+        content_type: Annotated[str, Header(include_in_schema=False)] = "",
+        if_match: Annotated[str | None, Header(description="the version that is to be replaced, in quotes")] = None,
+    ) -> Response:
+        expected = None if if_match is None else if_match.removeprefix("W/").strip('"')
+        try:
+            put = querywright.put_catalog(name, text, _format(content_type), expected)
+        except CatalogError as error:
+            return problem(422, str(error))  # which line is wrong, and what stands there
+        except ConflictError as error:
+            return problem(412, str(error))
+        return _versioned(_json(put), put)
+
+    @router.delete(path, status_code=204, response_class=Response, summary="Take a collection's own catalog away")
+    def delete_catalog(name: str) -> None:
+        querywright.delete_catalog(name)
+
+
+async def _text(request: Request) -> str:
+    try:
+        return (await request.body()).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"body: byte {error.start}: expected UTF-8 text") from error
+
+
+def _format(content_type: str) -> str:
+    media_type = content_type.partition(";")[0].strip().lower()
+    found = next((name for name, known in MEDIA_TYPES.items() if known == media_type), None)
+    if found is None:
+        raise InputError(f"content-type: expected one of {', '.join(MEDIA_TYPES.values())}")
+    return found
+
+
+def _versioned(response: Response, catalog: StoredCatalog | CatalogInfo) -> Response:
+    response.headers["etag"] = f'"{catalog.version}"'
+    return response
 
 
 def _document(model: Any, index: int) -> Document:  # noqa: ANN401 # DocumentModel

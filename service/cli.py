@@ -23,10 +23,11 @@ from .. import InputError, QuerywrightError, StorageError, UnavailableError
 from ..eval.commands import register
 from ..retrieval.sources import read_jsonl
 from ..rewrite.catalog import Catalog
-from ..rewrite.query import Query, Rewrite, Role, Turn
-from . import train
+from ..rewrite.query import Query, Rewrite
+from . import catalog_commands, train
 from .answer import Answer
-from .local import Querywright, check_legs_text, replacing
+from .files import replacing
+from .local import Querywright, check_legs_text
 from .schemas import QueryModel, TurnModel, to_json, validated
 
 app = typer.Typer(
@@ -42,7 +43,7 @@ CollectionName = Annotated[str, typer.Option("--collection", help="The collectio
 History = Annotated[Path | None, typer.Option("--history", help="JSON file: the earlier turns.")]
 Profile = Annotated[list[str] | None, typer.Option("--profile", help="KEY=VALUE, or a JSON file.")]
 Now = Annotated[str | None, typer.Option("--now", help="The clock, ISO 8601 with an offset.")]
-CatalogFile = Annotated[Path | None, typer.Option("--catalog", help="A catalog, TOML.")]
+CatalogFile = Annotated[Path | None, typer.Option("--catalog", help="A catalog: .toml, .yaml or .csv.")]
 RewriterName = Annotated[str, typer.Option("--rewriter", help="none, auto, catalog, history, editor or llm.")]
 
 _AT_ONCE = 256
@@ -116,22 +117,11 @@ def serve(
                     f"collection demo: {documents} documents",
                     {"collection": "demo", "documents": documents},
                 )
-                # The first query should not pay for loading the encoder.
-                querywright.search("ready?", collection="demo")
-            _warm_up(querywright)
+            querywright.warm_up()
             config = uvicorn.Config(create_app(querywright), log_level="warning", server_header=False)
             Server(config).run(sockets=[listening])
         except KeyboardInterrupt:
             sys.exit(0)
-
-
-def _warm_up(querywright: Querywright) -> None:
-    """Load the editors, so that the first conversation need not wait; without one, answers are marked `degraded`."""
-    turns = (Turn(Role.USER, "ready?"),)
-    try:
-        querywright.rewrite_all([Query("好了吗", turns), Query("is it?", turns)], rewriter="editor")
-    except QuerywrightError as error:
-        _err.print(f"querywright: {error}")
 
 
 def _bound(host: str, port: int) -> socket.socket:
@@ -244,6 +234,7 @@ def rewrite(
 
 register(app)  # evaluate, compare, tune, pool
 train.register(app)
+catalog_commands.register(app)
 
 
 # ------------------------------------------------------------------------------- reading options

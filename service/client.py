@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -21,8 +22,9 @@ from .. import (
     UnavailableError,
 )
 from ..retrieval.passage import Document, check_doc_id
-from ..rewrite.query import Query, Rewrite, Turn
+from ..rewrite.query import Answered, Query, Rewrite, Turn
 from .answer import Answer
+from .catalogs import MEDIA_TYPES, CatalogInfo, StoredCatalog, catalog_bytes, check_format, check_version
 from .schemas import ANSWER, DOCUMENT, DOCUMENTS, INFOS, REWRITE, Info, QueryModel, to_json
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -34,6 +36,7 @@ _ERRORS: dict[int, type[QuerywrightError]] = {
     400: InputError,
     404: NotFoundError,
     409: ConflictError,
+    412: ConflictError,
     413: InputError,
     422: InputError,
     429: UnavailableError,
@@ -75,10 +78,12 @@ class Client:
         legs: Sequence[str] = ("lexical", "dense"),
         filter: Mapping[str, Any] | None = None,  # noqa: A002 # the word of the field
         rewriter: str = "auto",
+        budget_ms: int | None = None,
+        clarification: Answered | Mapping[str, Any] | None = None,
     ) -> Answer:
         """Rewrite and search: the original at once, the rewrite after it, both fused."""
-        body = query_row(query, history, profile, now)
-        body |= search_row(collection, k, legs, filter) | {"rewriter": rewriter}
+        body = query_row(query, history, profile, now, clarification)
+        body |= search_row(collection, k, legs, filter) | {"rewriter": rewriter, "budget_ms": budget_ms}
         return ANSWER.validate_json(self._send("POST", "/v1/query", body))
 
     def search(
@@ -103,9 +108,12 @@ class Client:
         profile: Mapping[str, Any] | None = None,
         now: datetime | str | None = None,
         rewriter: str = "auto",
+        budget_ms: int | None = None,
+        clarification: Answered | Mapping[str, Any] | None = None,
     ) -> Rewrite:
         """Rewrite without searching, with the catalog of `collection`, else of the default one if it is there."""
-        body = query_row(query, history, profile, now) | {"collection": collection, "rewriter": rewriter}
+        body = query_row(query, history, profile, now, clarification)
+        body |= {"collection": collection, "rewriter": rewriter, "budget_ms": budget_ms}
         return REWRITE.validate_json(self._send("POST", "/v1/rewrite", body))
 
     def collections(self) -> list[Info]:
@@ -141,9 +149,43 @@ class Client:
         path = collection_path(collection) + "/documents"
         return sum(count_of(self._send("DELETE", path, params={"doc_id": some})) for some in batches(doc_ids))
 
+    def catalog(self, collection: str) -> StoredCatalog:
+        """Return a collection's own catalog as it was written. Raises NotFoundError when it has none."""
+        return stored_catalog(self._answered("GET", collection_path(collection) + "/catalog"))
+
+    def put_catalog(
+        self,
+        collection: str,
+        text: str,
+        format: str = "toml",  # noqa: A002 # the word of the field
+        expected: str | None = None,
+    ) -> CatalogInfo:
+        """Give a collection a catalog of its own, written as toml, yaml or csv; the next query uses it.
+
+        Raises InputError that names the line and entry that is wrong, and then nothing changes; ConflictError when
+        `expected` is given and the catalog in place has another version, or there is none.
+        """
+        path, headers = collection_path(collection) + "/catalog", catalog_headers(format, expected)
+        answer = self._answered("PUT", path, catalog_bytes(text), headers=headers)
+        return CatalogInfo(**orjson.loads(answer.content))
+
+    def delete_catalog(self, collection: str) -> None:
+        """Take a collection's own catalog away. Raises NotFoundError when it has none."""
+        self._send("DELETE", collection_path(collection) + "/catalog")
+
     def _send(self, method: str, path: str, body: object = None, params: Mapping[str, Any] | None = None) -> bytes:
+        return self._answered(method, path, body, params).content
+
+    def _answered(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
         try:
-            return checked(self._http.send(request(self._http, method, path, body, params)))
+            return checked(self._http.send(request(self._http, method, path, body, params, headers)))
         except httpx.TransportError as error:
             raise unreachable(error) from error
 
@@ -178,10 +220,12 @@ class AsyncClient:
         legs: Sequence[str] = ("lexical", "dense"),
         filter: Mapping[str, Any] | None = None,  # noqa: A002 # the word of the field
         rewriter: str = "auto",
+        budget_ms: int | None = None,
+        clarification: Answered | Mapping[str, Any] | None = None,
     ) -> Answer:
         """Rewrite and search: the original at once, the rewrite after it, both fused."""
-        body = query_row(query, history, profile, now)
-        body |= search_row(collection, k, legs, filter) | {"rewriter": rewriter}
+        body = query_row(query, history, profile, now, clarification)
+        body |= search_row(collection, k, legs, filter) | {"rewriter": rewriter, "budget_ms": budget_ms}
         return ANSWER.validate_json(await self._send("POST", "/v1/query", body))
 
     async def search(
@@ -206,9 +250,12 @@ class AsyncClient:
         profile: Mapping[str, Any] | None = None,
         now: datetime | str | None = None,
         rewriter: str = "auto",
+        budget_ms: int | None = None,
+        clarification: Answered | Mapping[str, Any] | None = None,
     ) -> Rewrite:
         """Rewrite without searching, with the catalog of `collection`, else of the default one if it is there."""
-        body = query_row(query, history, profile, now) | {"collection": collection, "rewriter": rewriter}
+        body = query_row(query, history, profile, now, clarification)
+        body |= {"collection": collection, "rewriter": rewriter, "budget_ms": budget_ms}
         return REWRITE.validate_json(await self._send("POST", "/v1/rewrite", body))
 
     async def collections(self) -> list[Info]:
@@ -244,11 +291,45 @@ class AsyncClient:
         path = collection_path(collection) + "/documents"
         return sum([count_of(await self._send("DELETE", path, params={"doc_id": some})) for some in batches(doc_ids)])
 
+    async def catalog(self, collection: str) -> StoredCatalog:
+        """Return a collection's own catalog as it was written. Raises NotFoundError when it has none."""
+        return stored_catalog(await self._answered("GET", collection_path(collection) + "/catalog"))
+
+    async def put_catalog(
+        self,
+        collection: str,
+        text: str,
+        format: str = "toml",  # noqa: A002 # the word of the field
+        expected: str | None = None,
+    ) -> CatalogInfo:
+        """Give a collection a catalog of its own, written as toml, yaml or csv; the next query uses it.
+
+        Raises InputError that names the line and entry that is wrong, and then nothing changes; ConflictError when
+        `expected` is given and the catalog in place has another version, or there is none.
+        """
+        path, headers = collection_path(collection) + "/catalog", catalog_headers(format, expected)
+        answer = await self._answered("PUT", path, catalog_bytes(text), headers=headers)
+        return CatalogInfo(**orjson.loads(answer.content))
+
+    async def delete_catalog(self, collection: str) -> None:
+        """Take a collection's own catalog away. Raises NotFoundError when it has none."""
+        await self._send("DELETE", collection_path(collection) + "/catalog")
+
     async def _send(
         self, method: str, path: str, body: object = None, params: Mapping[str, Any] | None = None
     ) -> bytes:
+        return (await self._answered(method, path, body, params)).content
+
+    async def _answered(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
         try:
-            return checked(await self._http.send(request(self._http, method, path, body, params)))
+            return checked(await self._http.send(request(self._http, method, path, body, params, headers)))
         except httpx.TransportError as error:
             raise unreachable(error) from error
 
@@ -261,6 +342,7 @@ def query_row(
     history: Sequence[Any] | None,
     profile: Mapping[str, Any] | None,
     now: datetime | str | None,
+    clarification: Answered | Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return a query as JSON has it."""
     if isinstance(query, Query):
@@ -270,12 +352,15 @@ def query_row(
             "profile": query.profile,
             "now": query.now,
             "id": query.id,
+            "clarification": query.clarification,
         }
     else:
         row = dict(query) if isinstance(query, Mapping) else {"query": query}
         row = {key: value for key, value in row.items() if key in QueryModel.model_fields}  # others are ignored
-    given = {"history": history, "profile": profile, "now": now}
+    given = {"history": history, "profile": profile, "now": now, "clarification": clarification}
     row |= {key: value for key, value in given.items() if value is not None}
+    if isinstance(row.get("clarification"), Answered):
+        row["clarification"] = asdict(row["clarification"])
     if isinstance(row.get("now"), datetime):
         row["now"] = row["now"].isoformat()
     if isinstance(row.get("history"), Sequence) and not isinstance(row["history"], str):
@@ -297,6 +382,21 @@ def collection_path(name: str) -> str:
     from ..retrieval.collection import check_name  # noqa: PLC0415 # numpy, for a client only when needed
 
     return f"/v1/collections/{check_name(name)}"
+
+
+def catalog_headers(format_: str, expected: str | None) -> dict[str, str]:
+    """Return what is said of a catalog that is sent: how it is written, and which version it is to replace."""
+    check_version(expected)
+    matched = {"if-match": f'"{expected}"'} if expected is not None else {}
+    return {"content-type": MEDIA_TYPES[check_format(format_)]} | matched
+
+
+def stored_catalog(response: httpx.Response) -> StoredCatalog:
+    """Return the catalog that was answered with."""
+    media_type = response.headers["content-type"].partition(";")[0]
+    kind = next(kind for kind, known in MEDIA_TYPES.items() if known == media_type)
+    version = response.headers["etag"].removeprefix("W/").strip('"')  # a proxy that compresses makes it weak
+    return StoredCatalog(response.content.decode(), kind, version)
 
 
 def batches(doc_ids: Iterable[str]) -> list[list[str]]:
@@ -322,21 +422,21 @@ def request(
     path: str,
     body: object,
     params: Mapping[str, Any] | None,
+    headers: Mapping[str, str] | None = None,
 ) -> httpx.Request:
-    """Build a request; raises InputError for what JSON cannot hold."""
+    """Build a request of JSON, or of bytes as they are; raises InputError for what JSON cannot hold."""
     try:
-        content = None if body is None else to_json(body)
+        content = body if body is None or isinstance(body, bytes) else to_json(body)
     except TypeError as error:  # orjson's class for surrogates and for unknown types
         raise InputError(f"query: cannot be sent as JSON: {error}") from error
-    return http.build_request(
-        method, path, content=content, params=params, headers={"content-type": "application/json"}
-    )
+    sent = {"content-type": "application/json"} | dict(headers or {})
+    return http.build_request(method, path, content=content, params=params, headers=sent)
 
 
-def checked(response: httpx.Response) -> bytes:
-    """Return a response's body, or raise what the in-process SDK would have raised."""
+def checked(response: httpx.Response) -> httpx.Response:
+    """Return a response, or raise what the in-process SDK would have raised."""
     if response.is_success:
-        return response.content
+        return response
     try:
         detail = str(orjson.loads(response.content)["detail"])
     except (orjson.JSONDecodeError, KeyError, TypeError):

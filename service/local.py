@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 from zoneinfo import ZoneInfo
 
-from .. import InputError, NotFoundError, QuerywrightError, StorageError
-from ..retrieval.collection import Collection, Collections, Filter, Leg, check_legs
+from .. import InputError, NotFoundError, QuerywrightError
+from ..retrieval.collection import Collection, Collections, Filter, Leg, check_legs, check_name
 from ..retrieval.dense import load_encoder
 from ..retrieval.lexical import BM25
 from ..retrieval.passage import Document
 from ..retrieval.sources import keeps_whole, read_source
 from ..rewrite.catalog import Catalog
-from ..rewrite.query import Query, Rewrite
+from ..rewrite.query import Answered, Query, Rewrite, Role, Turn
 from .answer import Answer
-from .pipeline import BOTH_LEGS, Pipeline
-from .schemas import Info, read_document, read_query
+from .catalogs import CatalogInfo, Catalogs, StoredCatalog, read_catalog
+from .pipeline import BOTH_LEGS, Pipeline, about
+from .remembering import Known
+from .schemas import MAX_BUDGET_MS, Info, check_budget, read_document, read_query
 from .settings import Settings
 
-CATALOG_FILE = "catalog.toml"
-"""A collection's own catalog, beside its documents."""
+_NO_CATALOG = "catalog: the collection has none of its own"
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ class Querywright:
     def __init__(self, home: str | Path | None = None, **settings: Any) -> None:  # noqa: ANN401 # of Settings
         self.settings = Settings.load(home=home, **settings)
         self._pipeline = Pipeline(self.settings)
+        self.catalogs = Catalogs(self.settings.home)
         self.collection_store = Collections(
             self.settings.home,
             lambda: _encoder(self.settings.encoder),
@@ -86,20 +87,19 @@ class Querywright:
         filter: Filter | None = None,  # noqa: A002 # the word of the field
         rewriter: str = "auto",
         catalog: Catalog | None = None,
+        budget_ms: int | None = None,
+        clarification: Answered | Mapping[str, Any] | None = None,
     ) -> Answer:
-        """Rewrite and search: the original at once, the rewrite after it, both fused."""
-        asked = self._clocked(read_query(query, history, profile, now))
+        """Rewrite and search: the original at once, the rewrite after it, both fused.
+
+        `budget_ms` is how long the rewriters may take instead of the setting; `clarification` the answer to a question
+        that came back, as {"token", "value"}.
+        """
+        asked = self._clocked(read_query(query, history, profile, now, clarification))
         name = collection or self.settings.default_collection
         opened = self.collection_store.open(name)
-        return self._pipeline.answer(
-            asked,
-            opened,
-            k=k,
-            legs=legs,
-            rewriter=rewriter,
-            filter=filter,
-            catalog=catalog or self._catalog(name),
-        )
+        known = Known(catalog or self._catalog(name), budget_ms=check_budget(budget_ms))
+        return self._pipeline.answer(asked, opened, k=k, legs=legs, rewriter=rewriter, filter=filter, known=known)
 
     def search(
         self,
@@ -123,10 +123,13 @@ class Querywright:
         now: datetime | str | None = None,
         rewriter: str = "auto",
         catalog: Catalog | None = None,
+        budget_ms: int | None = None,
+        clarification: Answered | Mapping[str, Any] | None = None,
     ) -> Rewrite:
         """Rewrite without searching, with the catalog of `collection`, else of the default one if it is there."""
-        asked = self._clocked(read_query(query, history, profile, now))
-        return self._pipeline.rewrite(asked, rewriter=rewriter, catalog=catalog or self._own_catalog(collection))
+        asked = self._clocked(read_query(query, history, profile, now, clarification))
+        known = self._known(collection, catalog, check_budget(budget_ms))
+        return self._pipeline.rewrite(asked, rewriter=rewriter, known=known)
 
     def rewrite_all(
         self,
@@ -138,15 +141,37 @@ class Querywright:
     ) -> list[Rewrite]:
         """Rewrite several queries as `rewrite` does, faster than one by one where the editor reads them."""
         asked = [self._clocked(query) for query in queries]
-        return self._pipeline.rewrite_all(asked, rewriter=rewriter, catalog=catalog or self._own_catalog(collection))
+        known = self._known(collection, catalog)
+        return self._pipeline.rewrite_all(asked, rewriter=rewriter, known=known)
 
-    def _own_catalog(self, collection: str | None) -> Catalog | None:
-        """Return the catalog of `collection`, which must exist, or of the default one if it is there."""
-        if collection is not None:
-            self.collection_store.open(collection)
-            return self._catalog(collection)
-        name = self.settings.default_collection
-        return self._catalog(name) if name in self.collection_store.names() else None
+    def warm_up(self) -> None:
+        """Load what a first query would wait for: encoder, editors, the default catalog's index, the chat model.
+
+        What cannot be loaded is logged; the answers that miss it will say so.
+        """
+        turns = (Turn(Role.USER, "ready?"),)
+        asked = (Query("好了吗", turns), Query("is it ready?", turns))
+        work: list[Callable[[], object]] = [
+            lambda: self.rewrite_all(asked, rewriter="editor"),
+            lambda: [self.rewrite(query, rewriter="catalog", budget_ms=MAX_BUDGET_MS) for query in asked],
+        ]
+        if self.settings.default_collection in self.collection_store.names():
+            work.append(lambda: self.search("ready?"))
+        if self.settings.llm:
+            work.append(lambda: self._pipeline.rewriter("llm"))
+        for load in work:
+            try:
+                load()
+            except QuerywrightError as error:
+                _log.warning("%s", error)
+
+    def _known(self, collection: str | None, catalog: Catalog | None, budget_ms: int | None = None) -> Known:
+        """Return what is known around a query about `collection`, which must exist, or the default one if it does."""
+        name = self.settings.default_collection if collection is None else collection
+        if collection is None and name not in self.collection_store.names():
+            return Known(catalog, budget_ms=budget_ms)
+        known = Known(catalog or self._catalog(name), budget_ms=budget_ms)
+        return about(known, self.collection_store.open(name))
 
     # ------------------------------------------------------------------------------- collections
 
@@ -192,6 +217,40 @@ class Querywright:
         """Delete documents by id; return how many there were."""
         return self.collection_store.open(collection).delete(doc_ids)
 
+    # ---------------------------------------------------------------------------------- catalogs
+
+    def catalog(self, collection: str) -> StoredCatalog:
+        """Return a collection's own catalog as it was written. Raises NotFoundError when it has none."""
+        found = self.catalogs.read(self._existing(collection))
+        if found is None:
+            raise NotFoundError(_NO_CATALOG)
+        return found
+
+    def put_catalog(
+        self,
+        collection: str,
+        text: str,
+        format: str = "toml",  # noqa: A002 # the word of the field
+        expected: str | None = None,
+    ) -> CatalogInfo:
+        """Give a collection a catalog of its own, written as toml, yaml or csv; the next query uses it.
+
+        Raises InputError that names the line and entry that is wrong, and then nothing changes; ConflictError when
+        `expected` is given and the catalog in place has another version, or there is none.
+        """
+        return self.catalogs.put(self._existing(collection), text, format, expected)
+
+    def delete_catalog(self, collection: str) -> None:
+        """Take a collection's own catalog away. Raises NotFoundError when it has none."""
+        if not self.catalogs.delete(self._existing(collection)):
+            raise NotFoundError(_NO_CATALOG)
+
+    def _existing(self, collection: str) -> str:
+        """Return the name of a collection, without opening it. Raises NotFoundError when there is none."""
+        if check_name(collection) not in self.collection_store.names():
+            raise NotFoundError(f"collection {collection!r}: there is none of that name")
+        return collection
+
     # ---------------------------------------------------------------------------------- indexing
 
     def index(
@@ -207,12 +266,11 @@ class Querywright:
         The catalog is put in place last. Raises InputError for an id that two sources have; what was stored
         before an error stays, a collection that was made and got nothing goes again.
         """
-        if catalog is not None:
-            Catalog.load(Path(catalog))  # before anything is made
+        given = read_catalog(Path(catalog)) if catalog is not None else None  # before anything is made
         with self._opened_or_made(collection) as opened:
             total = _index(opened, list(map(Path, sources)), progress)
-            if catalog is not None:
-                _copy(Path(catalog), self.settings.home / collection / CATALOG_FILE)
+            if given is not None:
+                self.catalogs.put(collection, given.text, given.format)
         return total
 
     @contextmanager
@@ -230,19 +288,13 @@ class Querywright:
             raise
 
     def _catalog(self, collection: str) -> Catalog | None:
-        path = self.settings.home / collection / CATALOG_FILE
-        return _load_catalog(path, path.stat().st_mtime_ns) if path.is_file() else None
+        return self.catalogs.load(collection)
 
     def _clocked(self, query: Query) -> Query:
         """Give a query without a clock the server's."""
         if query.now is not None:
             return query
         return replace(query, now=datetime.now(UTC).astimezone(ZoneInfo(self.settings.timezone)))
-
-
-@lru_cache(maxsize=64)
-def _load_catalog(path: Path, _modified: int) -> Catalog:
-    return Catalog.load(path)
 
 
 def _encoder(name: str) -> Any:  # noqa: ANN401 # Encoder | None
@@ -272,28 +324,7 @@ def _add_to(progress: Callable[[int], None], base: int, done: int) -> None:
     progress(base + done)
 
 
-def _copy(source: Path, target: Path) -> None:
-    try:
-        if source.resolve() != target.resolve():
-            with replacing(target) as file:
-                file.write(source.read_bytes())
-    except OSError as error:
-        raise StorageError(f"{target}: cannot be written: {error.strerror}") from error
-
-
 def check_legs_text(text: str) -> tuple[Leg, ...]:
     """Read legs as the command line has them: "lexical", "dense", "lexical,dense" or "hybrid"."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     return check_legs(names[0] if len(names) == 1 else names)
-
-
-@contextmanager
-def replacing(target: Path) -> Iterator[IO[bytes]]:
-    """Give a file beside `target` to write; it takes the name `target` when all of it is written, else it goes."""
-    unfinished = target.with_name(f".{secrets.token_hex(8)}.partial")
-    try:
-        with unfinished.open("xb") as file:
-            yield file
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,8 +21,9 @@ from ..retrieval.collection import Collection, Filter, Leg, Snapshot, check_k, c
 from ..retrieval.fusion import Ranking, convex
 from ..retrieval.snapshot import DEPTH, check_filter
 from ..rewrite.catalog import Catalog
+from ..rewrite.deadline import within
 from ..rewrite.editor import BilingualEditor
-from ..rewrite.gate import Gate
+from ..rewrite.gate import Gate, Signs
 from ..rewrite.history import HistoryRewriter
 from ..rewrite.language import Language
 from ..rewrite.llm import DEFAULT_PROMPT, LLMRewriter, load_chat_model, load_prompt
@@ -30,6 +31,8 @@ from ..rewrite.query import Decision, Query, Rewrite
 from ..rewrite.rewriter import Chain, Keep, Meter, Rewriter, metered
 from ..rewrite.slots import CatalogRewriter
 from .answer import Answer, Stage
+from .clarifying import Questions
+from .remembering import NOTHING, Known, RewriteCache
 from .settings import Settings
 
 BOTH_LEGS = (Leg.LEXICAL, Leg.DENSE)
@@ -68,6 +71,8 @@ class Pipeline:
         self._settings = settings
         self._catalog = catalog or (Catalog.load(settings.catalog) if settings.catalog else None)
         self._editor = _editor(settings.editor)
+        self._questions = Questions(settings.home, settings.secret_text, settings.clarification_seconds)
+        self._known = RewriteCache(settings.rewrite_cache)
         self._prompt = load_prompt(settings.llm_prompt) if settings.llm_prompt else DEFAULT_PROMPT
         self._executor = ThreadPoolExecutor(settings.threads, thread_name_prefix="rewrite")
 
@@ -85,15 +90,15 @@ class Pipeline:
 
     # ---------------------------------------------------------------------------------- rewriters
 
-    def rewriter(self, name: str, catalog: Catalog | None = None, editor: Rewriter | None = None) -> Rewriter:
+    def rewriter(self, name: str, known: Known = NOTHING, editor: Rewriter | None = None) -> Rewriter:
         """Return the rewriter called `name`: none, auto, catalog, history, editor or llm.
 
         `editor` stands in for the editor. Raises InputError for another name, or for `llm` when no model is configured;
         StorageError or MissingExtraError for `editor` when it cannot be loaded. In `auto` that only degrades.
         """
-        catalog = catalog or self._catalog
+        catalog = known.catalog or self._catalog
         makers: dict[str, Callable[[], Rewriter]] = {
-            "catalog": lambda: CatalogRewriter(catalog or Catalog("empty")),
+            "catalog": lambda: CatalogRewriter(catalog or Catalog("empty"), known.corpus),
             "history": lambda: HistoryRewriter(catalog),
             "editor": lambda: editor or self._loaded_editor(),
             "llm": self._llm,
@@ -101,22 +106,27 @@ class Pipeline:
         if name == "none":
             return Keep()
         if name in makers:
-            return self._chain(name, catalog, [makers[name]()])
+            return self._chain(name, known, [makers[name]()])
         if name != "auto":
             raise InputError(f"rewriter: expected one of none, auto, {', '.join(makers)}")
         makers["editor"] = lambda: editor or self._editor
         members = [makers[member]() for member in CHEAP]
-        return self._chain(name, catalog, [*members, _Lazy("llm", self._llm)] if self._settings.llm else members)
+        return self._chain(name, known, [*members, _Lazy("llm", self._llm)] if self._settings.llm else members)
 
-    def _chain(self, name: str, catalog: Catalog | None, rewriters: Sequence[Rewriter]) -> Chain:
+    def _chain(self, name: str, known: Known, rewriters: Sequence[Rewriter]) -> Chain:
         """Return a chain even of one: what it brings is grounded and gated like any other."""
         return Chain(
             rewriters,
             name=name,
-            catalog=catalog,
+            catalog=known.catalog or self._catalog,
             gate=Gate(self._settings.min_confidence),
-            budget_seconds=self._settings.budget_ms / 1000,
+            budget_seconds=self._budget(known),
+            signs=known.signs,
         )
+
+    def _budget(self, known: Known) -> float:
+        """Return how long rewriting may take, in seconds."""
+        return (known.budget_ms or self._settings.budget_ms) / 1000
 
     def _loaded_editor(self) -> Rewriter:
         self._editor.load()
@@ -132,27 +142,29 @@ class Pipeline:
         options = {"base_url": self._settings.llm_base_url} if self._settings.llm_base_url else {}
         seconds = self._settings.budget_ms / 1000
         model = load_chat_model(str(self._settings.llm), timeout_seconds=seconds, **options)
-        return LLMRewriter(model, self._prompt)
+        return LLMRewriter(model, self._prompt, seconds=seconds)
 
     # ---------------------------------------------------------------------------------- rewriting
 
-    def rewrite(self, query: Query, *, rewriter: str | Rewriter = "auto", catalog: Catalog | None = None) -> Rewrite:
-        """Rewrite `query` within the budget; past it the query comes back as it is, marked `degraded`."""
-        return self._finish(self._begin(query, rewriter, catalog), query)
+    def rewrite(self, query: Query, *, rewriter: str | Rewriter = "auto", known: Known = NOTHING) -> Rewrite:
+        """Rewrite `query` within the budget; past it the query comes back as it is, marked `degraded`.
 
-    def rewrite_all(
-        self, queries: Sequence[Query], *, rewriter: str = "auto", catalog: Catalog | None = None
-    ) -> list[Rewrite]:
+        Raises InputError for an unknown rewriter, or an answer to a question that cannot be taken.
+        """
+        query = self._questions.resumed(query)
+        return self._questions.signed(self._finish(self._begin(query, rewriter, known), query), query)
+
+    def rewrite_all(self, queries: Sequence[Query], *, rewriter: str = "auto", known: Known = NOTHING) -> list[Rewrite]:
         """Rewrite several queries as `rewrite` does, with the editor reading them all at once.
 
         `seconds` holds a query's share of that reading.
         """
-        known = self._read_ahead(queries) if rewriter in {"auto", "editor"} else [None] * len(queries)
+        read = self._read_ahead(queries) if rewriter in {"auto", "editor"} else [None] * len(queries)
         found = [
-            self.rewrite(query, rewriter=self.rewriter(rewriter, catalog, editor))
-            for query, editor in zip(queries, known, strict=True)
+            self.rewrite(query, rewriter=self.rewriter(rewriter, known, editor), known=known)
+            for query, editor in zip(queries, read, strict=True)
         ]
-        shares = [editor.known.seconds if editor else 0.0 for editor in known]
+        shares = [editor.known.seconds if editor else 0.0 for editor in read]
         return [replace(one, seconds=one.seconds + share) for one, share in zip(found, shares, strict=True)]
 
     def _read_ahead(self, queries: Sequence[Query]) -> Sequence[_Known | None]:
@@ -164,24 +176,34 @@ class Pipeline:
             _log.warning("editor failed on %d queries at once: %s", len(queries), type(error).__name__)
         return [None] * len(queries)
 
-    def _begin(self, query: Query, rewriter: str | Rewriter, catalog: Catalog | None) -> _Running:
-        chosen = self.rewriter(rewriter, catalog) if isinstance(rewriter, str) else rewriter
+    def _begin(self, query: Query, rewriter: str | Rewriter, known: Known) -> _Running:
+        """Start rewriting; what is remembered of the same query is not worked out again."""
+        begun, budget = time.perf_counter(), self._budget(known)
+        chosen = self.rewriter(rewriter, known) if isinstance(rewriter, str) else rewriter
+        key = self._known.key(query, rewriter, known) if isinstance(rewriter, str) else None
         meter = Meter()
-        future = self._executor.submit(_timed, chosen, query, meter)
-        return _Running(chosen.name, time.perf_counter(), future, meter)
+        if key and (remembered := self._known.get(key)):
+            done: Future[Rewrite] = Future()
+            done.set_result(replace(remembered, id=query.id, seconds=time.perf_counter() - begun))
+            return _Running(chosen.name, begun, budget, done, meter)
+        future = self._executor.submit(_timed, chosen, query, meter, begun + budget)
+        if key:
+            future.add_done_callback(partial(self._known.put, key))
+        return _Running(chosen.name, begun, budget, future, meter)
 
     def _finish(self, running: _Running, query: Query) -> Rewrite:
-        left = self._settings.budget_ms / 1000 - (time.perf_counter() - running.begun)
+        left = running.budget - (time.perf_counter() - running.begun)
         try:
             return running.future.result(timeout=max(left, 0.001))
         except TimeoutError:
             running.future.cancel()
             reason = "rewrite_timeout"
-        except QuerywrightError:
-            raise
-        except Exception as error:  # noqa: BLE001 # whatever fails around a search only degrades it
+        except Exception as error:  # whatever fails around a search only degrades it
+            told = getattr(error, "reason", None)
+            if isinstance(error, QuerywrightError) and not told:
+                raise
             _log.warning("rewriter %s failed: %s", running.name, type(error).__name__)
-            reason = f"{running.name}_failed"
+            reason = told or f"{running.name}_failed"
         seconds = time.perf_counter() - running.begun
         kept = Rewrite.keep(query, running.name)
         return replace(kept, degraded=reason, seconds=seconds, usage=running.meter.usage)
@@ -198,7 +220,7 @@ class Pipeline:
         rewriter: str | Rewriter = "auto",
         keep_original: bool = True,
         filter: Filter | None = None,  # noqa: A002 # the word of the field
-        catalog: Catalog | None = None,
+        known: Known = NOTHING,
     ) -> Answer:
         """Rewrite `query` and search `collection` with it, the original in a first batch, the rewrite in a second.
 
@@ -208,14 +230,22 @@ class Pipeline:
         check_k(k)
         wanted = check_legs(legs)
         check_filter(filter)
-        running = self._begin(query, rewriter, catalog)
-        trace = _Trace()
-        snapshot = collection.snapshot()
+        query = self._questions.resumed(query)
+        signs: Future[Signs | None] = Future()
+        if isinstance(rewriter, str):
+            known = replace(about(known, collection), signs=partial(_waited, signs, self._budget(known)))
+        running = self._begin(query, rewriter, known)
+        trace, snapshot = _Trace(), collection.snapshot()
         search = _Search(snapshot, wanted, max(k, DEPTH), filter, trace, self._settings.lexical_weight)
-        lists = search.batch([(query.query, 1.0)], "search_original") if keep_original else []
+        try:
+            lists = search.batch([(query.query, 1.0)], "search_original", signs) if keep_original else []
+        finally:
+            if not signs.done():
+                signs.set_result(None)
         with trace.stage("rewrite") as notes:
-            rewrite = self._finish(running, query)
+            rewrite = self._questions.signed(self._finish(running, query), query)
             notes += [rewrite.rewriter, rewrite.decision.value]
+        trace.stages += [Stage(f"rewrite.{step.rewriter}", step.seconds, step.note) for step in rewrite.steps]
         if rewrite.degraded:
             trace.degrade(rewrite.degraded)
         if not keep_original:
@@ -242,6 +272,7 @@ class _Running:
 
     name: str
     begun: float
+    budget: float
     future: Future[Rewrite]
     meter: Meter
 
@@ -281,10 +312,14 @@ class _Search:
     trace: _Trace
     lexical_weight: float
 
-    def batch(self, texts: Sequence[tuple[str, float]], stage: str) -> list[tuple[Ranking, float]]:
-        """Search weighted texts at once; return every leg's ranking with its weight."""
+    def batch(
+        self, texts: Sequence[tuple[str, float]], stage: str, signs: Future[Signs | None] | None = None
+    ) -> list[tuple[Ranking, float]]:
+        """Search weighted texts at once; return every leg's ranking with its weight, and tell `signs` of the first."""
         with self.trace.stage(stage) as notes:
             found = self._rank([text for text, _ in texts])
+            if signs:
+                signs.set_result(signs_of(self.snapshot, texts[0][0], found[0]))
             notes.append(f"{len(texts)} texts, {sum(map(len, found))} lists")
             notes.append("read by " + ", ".join("+".join(by_leg) or "no leg" for by_leg in found))
         return [
@@ -314,15 +349,45 @@ class _Search:
         return found
 
 
+_READ, _COMPARED = 5, 10
+"""How many of the best hits are read for the words of a query, and how many of both legs are compared."""
+
+
+def signs_of(snapshot: Snapshot, text: str, found: Mapping[Leg, Ranking]) -> Signs | None:
+    """Return what the rankings of `text` say of it; None unless both legs read it."""
+    if Leg.LEXICAL not in found or Leg.DENSE not in found:
+        return None
+    dense = found[Leg.DENSE].head(_COMPARED).positions.tolist()
+    lexical = found[Leg.LEXICAL].head(_COMPARED).positions.tolist()
+    agreement = len(set(dense).intersection(lexical)) / _COMPARED
+    return Signs(snapshot.coverage(text, dense[:_READ]), agreement)
+
+
+def _waited(signs: Future[Signs | None], seconds: float) -> Signs | None:
+    """Return the signs when the first search is done; without them where it takes longer than the budget."""
+    try:
+        return signs.result(timeout=seconds)
+    except TimeoutError:
+        return None
+
+
+def about(known: Known, collection: Collection) -> Known:
+    """Add to what is known the collection that is asked about, as it is now."""
+    snapshot = collection.snapshot()
+    return replace(
+        known, corpus=snapshot, state=f"{collection.name} {id(collection)} {snapshot.generation} {len(snapshot)}"
+    )
+
+
 def _editor(given: Path | None) -> BilingualEditor:
     if given is not None and not any((given / language).is_dir() for language in Language):
         raise InputError(f"setting editor: {given}: expected a folder with trained editors, zh/ or en/ or both")
     return BilingualEditor(given)
 
 
-def _timed(rewriter: Rewriter, query: Query, meter: Meter) -> Rewrite:
+def _timed(rewriter: Rewriter, query: Query, meter: Meter, until: float) -> Rewrite:
     begun = time.perf_counter()
-    with metered(meter):
+    with metered(meter), within(until - begun):
         rewrite = rewriter.rewrite(query)
     return replace(rewrite, id=query.id, seconds=time.perf_counter() - begun)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
@@ -12,12 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapte
 
 from .. import InputError
 from ..retrieval.passage import Document, Hit
-from ..rewrite.query import Query, Rewrite, Role, Turn
+from ..rewrite.query import Answered, Query, Rewrite, Role, Turn
 from .answer import Answer, Stage
 
 MAX_HISTORY = 20_000
 """A longer history is refused; rewriters read as much of its end as they can use."""
 
+MAX_BUDGET_MS = 60_000
+"""No search waits longer for its rewriters."""
+
+_BudgetMs = Annotated[int, Field(ge=1, le=MAX_BUDGET_MS, description="how long the rewriters may take")]
 _Key = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 _Scalar = str | int | float | bool
 _LEG_NAMES = ["lexical", "dense"]
@@ -52,6 +56,15 @@ class TurnModel(BaseModel):
     text: str
 
 
+class AnsweredModel(BaseModel):
+    """The answer to a question back."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    token: Annotated[str, StringConstraints(max_length=10_000)]
+    value: str = Field(description="of the option that was chosen; its label is taken too")
+
+
 class QueryModel(BaseModel):
     """A query as the contract has it. Files may hold further keys; they are ignored."""
 
@@ -62,6 +75,7 @@ class QueryModel(BaseModel):
     profile: dict[_Key, str | list[str]] | None = None
     now: str | None = Field(None, description="ISO 8601 with an offset")
     id: str | None = None
+    clarification: AnsweredModel | None = Field(None, description="the answer to a question that came back")
 
     def to_query(self) -> Query:
         """Return the query. Raises InputError for an empty text, a clock without an offset and the like."""
@@ -71,6 +85,7 @@ class QueryModel(BaseModel):
             {k: v if isinstance(v, str) else tuple(v) for k, v in (self.profile or {}).items()},
             read_now(self.now),
             self.id,
+            Answered(self.clarification.token, self.clarification.value) if self.clarification else None,
         )
 
 
@@ -80,6 +95,7 @@ class RewriteRequest(QueryModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     rewriter: str = "auto"
+    budget_ms: _BudgetMs | None = None
     collection: str | None = Field(None, description="whose catalog is used; the default collection's if absent")
 
 
@@ -100,6 +116,7 @@ class QueryRequest(QueryModel, SearchOptions):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     rewriter: str = "auto"
+    budget_ms: _BudgetMs | None = None
 
 
 class SearchRequest(SearchOptions):
@@ -189,13 +206,16 @@ def read_query(
     history: Sequence[Any] | None = None,
     profile: Mapping[str, Any] | None = None,
     now: datetime | str | None = None,
+    clarification: Answered | Mapping[str, Any] | None = None,
 ) -> Query:
     """Return a Query from what the SDK was given. Raises InputError that names the field."""
     if isinstance(query, Query):
-        return query
+        return replace(query, clarification=read_answered(clarification)) if clarification else query
     row: dict[str, Any] = dict(query) if isinstance(query, Mapping) else {"query": query}
-    given = {"history": history, "profile": profile, "now": now}
+    given = {"history": history, "profile": profile, "now": now, "clarification": clarification}
     row |= {key: value for key, value in given.items() if value is not None}
+    if isinstance(row.get("clarification"), Answered):
+        row["clarification"] = asdict(row["clarification"])
     if isinstance(row.get("now"), datetime):
         row["now"] = row["now"].isoformat()
     if isinstance(row.get("history"), Sequence) and not isinstance(row["history"], str):
@@ -203,6 +223,21 @@ def read_query(
     if isinstance(row.get("profile"), Mapping):
         row["profile"] = {k: list(v) if isinstance(v, tuple) else v for k, v in row["profile"].items()}
     return validated(TypeAdapter(QueryModel), row).to_query()
+
+
+def read_answered(given: Answered | Mapping[str, Any]) -> Answered:
+    """Return the answer to a question back from what the SDK was given. Raises InputError that names the field."""
+    if isinstance(given, Answered):
+        return given
+    read = validated(TypeAdapter(AnsweredModel), dict(given))
+    return Answered(read.token, read.value)
+
+
+def check_budget(budget_ms: int | None) -> int | None:
+    """Return `budget_ms`. Raises InputError unless it is a number of milliseconds that a search may wait."""
+    if budget_ms is not None and not 1 <= budget_ms <= MAX_BUDGET_MS:
+        raise InputError(f"budget_ms: expected 1 to {MAX_BUDGET_MS:,}, got {budget_ms}")
+    return budget_ms
 
 
 def _turn_row(turn: object) -> object:
@@ -229,7 +264,15 @@ def validated(adapter: TypeAdapter[_T], value: object) -> _T:
 
 _SENT = frozenset(
     name
-    for model in (TurnModel, RewriteRequest, QueryRequest, SearchRequest, CollectionRequest, DocumentModel)
+    for model in (
+        TurnModel,
+        AnsweredModel,
+        RewriteRequest,
+        QueryRequest,
+        SearchRequest,
+        CollectionRequest,
+        DocumentModel,
+    )
     for name in model.model_fields
 ) | {"documents", "doc_id", "after", "limit"}
 """The names of fields and parameters that a request may hold."""

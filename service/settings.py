@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from .. import InputError
 
@@ -55,6 +55,12 @@ class Settings(BaseModel):
     rewrite_share_base: float = Field(default=0.2, ge=0, le=0.95)
     rewrite_share_slope: float = Field(default=0.6, ge=0, le=0.95)
     """A rewrite's lists weigh base + slope x confidence beside the original's, at most .95."""
+    rewrite_cache: int = Field(default=10_000, ge=0, le=10_000_000)
+    """How many rewrites are remembered; 0 for none."""
+    secret: SecretStr | None = None
+    """Signs the tokens of questions back; by default a key that is kept in the home."""
+    clarification_seconds: int = Field(default=3600, ge=1, le=30 * 86_400)
+    """How long a question back can be answered."""
     timezone: str = "UTC"
     """Whose clock is used for queries without `now`."""
 
@@ -63,6 +69,11 @@ class Settings(BaseModel):
     threads: int = Field(default=8, ge=1, le=256)
     """How many requests are worked on at once; others wait."""
     max_body_mb: int = Field(default=32, ge=1, le=1024)
+
+    @property
+    def secret_text(self) -> str | None:
+        """The secret in the clear, None where none is set."""
+        return self.secret.get_secret_value() if self.secret else None
 
     @field_validator("home", "catalog", "editor", "llm_prompt")
     @classmethod

@@ -57,14 +57,19 @@ def _direction(word: str) -> NDArray[np.float64]:
 
 
 class ChatServer(ThreadingHTTPServer):
-    """Speaks the protocol of OpenAI's chat completions: answers with what `reply` gives, and keeps the requests."""
+    """Speaks the protocol of OpenAI's chat completions: answers with what `reply` gives, and keeps the requests.
+
+    A reply is a status and a body, in pieces where it is not bytes, and maybe headers. A completion that is asked for
+    as a stream is sent as one.
+    """
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _ChatHandler)
         self.requests: list[dict[str, Any]] = []
-        self.reply: Callable[[], tuple[int, bytes]] = lambda: (500, b"")
+        self.reply: Callable[[], tuple[Any, ...]] = lambda: (500, b"")
 
     @property
     def url(self) -> str:
@@ -109,19 +114,43 @@ class ChatServer(ThreadingHTTPServer):
         return "\n".join(message["content"] for message in self.requests[-1]["messages"])
 
 
+def _streamed(completion: dict[str, Any]) -> Iterator[bytes]:
+    """Yield a completion as server-sent events, a few characters each."""
+    message = completion["choices"][0].pop("message")
+    text = message.pop("content") or ""
+    deltas = [message, *({"content": text[at : at + 3]} for at in range(0, len(text), 3)), {}]
+    chunk = completion | {"object": "chat.completion.chunk", "usage": None}
+    for delta in deltas:
+        choice = {"index": 0, "delta": delta, "finish_reason": None if delta else "stop"}
+        yield b"data: " + json.dumps(chunk | {"choices": [choice]}).encode() + b"\n\n"
+    yield b"data: " + json.dumps(chunk | {"choices": [], "usage": completion.get("usage")}).encode() + b"\n\n"
+    yield b"data: [DONE]\n\n"
+
+
 class _ChatHandler(BaseHTTPRequestHandler):
     server: ChatServer
 
     def do_POST(self) -> None:
         assert self.path == "/v1/chat/completions"
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.requests.append({**json.loads(body), "key": self.headers["Authorization"]})
-        status, answer = self.server.reply()
+        length = int(self.headers["Content-Length"])
+        body = self.rfile.read(length)
+        if len(body) < length:
+            return  # the client has given up
+        asked = json.loads(body)
+        self.server.requests.append({**asked, "key": self.headers["Authorization"]})
+        status, answer, *headers = self.server.reply()
+        kind = "application/json"
+        if asked.get("stream") and status == 200 and isinstance(answer, bytes):
+            kind, answer = "text/event-stream", _streamed(json.loads(answer))
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(answer)))
+        self.send_header("Content-Type", kind)
+        for name, value in {name: value for more in headers for name, value in more.items()}.items():
+            self.send_header(name, value)
+        if isinstance(answer, bytes):
+            self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
-        self.wfile.write(answer)
+        for piece in [answer] if isinstance(answer, bytes) else answer:
+            self.wfile.write(piece)
 
     def handle(self) -> None:
         with suppress(ConnectionError):  # the client has given up

@@ -147,7 +147,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     for line in table(options.trials, options.flips, options.seed):
-        print(line, flush=True)  # noqa: T201 # what this script is for
+        print(line, flush=True)  # what this script is for
 
 
 if __name__ == "__main__":

@@ -38,9 +38,9 @@ class Counting:
         self.rewritten: list[str | None] = []
         self.searched: list[str | None] = []
 
-    def rewrite(self, query: Query, *, rewriter, catalog=None):
+    def rewrite(self, query: Query, *, rewriter, known):
         self.rewritten.append(query.id)
-        return self._pipeline.rewrite(query, rewriter=rewriter, catalog=catalog)
+        return self._pipeline.rewrite(query, rewriter=rewriter, known=known)
 
     def answer(self, query: Query, collection: Collection, **options):
         self.searched.append(query.id)

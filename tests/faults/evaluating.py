@@ -27,7 +27,7 @@ def evaluate(home: Path, dataset: Path, out: Path) -> None:
         nonlocal told
         told += 1
         if told == 1:
-            print("begun", flush=True)  # noqa: T201
+            print("begun", flush=True)
 
     pipeline, collections = Pipeline(settings), Collections(home)
     try:
@@ -55,9 +55,9 @@ def main(home: Path, dataset: Path, out: Path) -> None:
         if not process:
             evaluate(home, dataset, out)
             os._exit(0)
-        print(process, flush=True)  # noqa: T201
+        print(process, flush=True)
         _, status = os.waitpid(process, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201
+        print(os.waitstatus_to_exitcode(status), flush=True)
 
 
 if __name__ == "__main__":

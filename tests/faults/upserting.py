@@ -24,11 +24,11 @@ def main(folder: Path, first: int) -> None:
         for batch in count(first // BATCH):
             numbers = range(batch * BATCH, (batch + 1) * BATCH)
             collection.upsert([Document(f"d{number}", text(number)) for number in numbers], whole=False)
-            print(numbers.stop, flush=True)  # noqa: T201
+            print(numbers.stop, flush=True)
             if batch % 3 == 0:
                 again = [Document(f"d{number}", text(number), "again") for number in numbers]
                 collection.upsert(again, whole=False)
-                print(numbers.stop, "again", flush=True)  # noqa: T201
+                print(numbers.stop, "again", flush=True)
 
 
 if __name__ == "__main__":

@@ -134,8 +134,8 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     for language in Language:
         for turns in (2, 6, 20):
-            print(measured(language, turns, rounds), flush=True)  # noqa: T201
-        print(f"{language} loaded in {loading(language):.2f} s", flush=True)  # noqa: T201
+            print(measured(language, turns, rounds), flush=True)
+        print(f"{language} loaded in {loading(language):.2f} s", flush=True)
 
 
 if __name__ == "__main__":

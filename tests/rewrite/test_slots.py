@@ -13,9 +13,21 @@ from hypothesis import strategies as st
 
 import querywright
 from querywright.rewrite.catalog import Catalog
-from querywright.rewrite.grounding import QUOTED, lost, ungrounded
+from querywright.rewrite.grounding import QUOTED, ground, lost
 from querywright.rewrite.history import HistoryRewriter
-from querywright.rewrite.query import MAX_QUERY_CHARS, Decision, Edit, Query, Rewrite, Role, Source, Turn, apply_edits
+from querywright.rewrite.query import (
+    MAX_QUERY_CHARS,
+    Clarification,
+    Decision,
+    Edit,
+    Option,
+    Query,
+    Rewrite,
+    Role,
+    Source,
+    Turn,
+    apply_edits,
+)
 from querywright.rewrite.slots import CatalogRewriter
 
 NOW = datetime(2024, 7, 15, 10, tzinfo=UTC)
@@ -57,10 +69,14 @@ def check(query: Query, rewrite: Rewrite, catalog: Catalog) -> None:
     spans = [(edit.start, edit.end) for edit in rewrite.edits]
     assert spans == sorted(spans)
     assert all(left[1] <= right[0] for left, right in itertools.pairwise(spans))
-    assert list(ungrounded(query, rewrite.edits)) == []
+    assert ground(query, rewrite.edits, catalog)[1] == ()
     assert all(quoted in rewrite.rewrite for quoted in QUOTED.findall(query.query))
     assert all(0 < edit.confidence <= 1 for edit in rewrite.edits)
-    assert (rewrite.decision is Decision.KEEP) == (rewrite.rewrite == query.query and not rewrite.alternatives)
+    asks = rewrite.clarification is not None
+    assert asks == (rewrite.decision is Decision.CLARIFY)
+    assert not asks or (rewrite.rewrite == query.query and len(rewrite.clarification.options) >= 2)
+    brings = rewrite.rewrite != query.query or rewrite.alternatives or asks
+    assert (rewrite.decision is Decision.KEEP) == (not brings)
     if rewrite.alternatives:
         assert sum(alternative.weight for alternative in rewrite.alternatives) == pytest.approx(1, abs=0.001)
         texts = [alternative.rewrite for alternative in rewrite.alternatives]
@@ -206,11 +222,16 @@ def test_what_speaks_for_a_sense(
     assert {edit.slot for edit in made.edits} >= {"company" if company else "crop"}
 
 
-def test_a_tie_gives_every_reading_with_its_weight(rewriter: CatalogRewriter, catalog: Catalog) -> None:
+def test_a_tie_asks_and_gives_every_reading_with_its_weight(rewriter: CatalogRewriter, catalog: Catalog) -> None:
     query = Query("苹果最新消息", (), {}, NOW)
     made = rewriter.rewrite(query)
     check(query, made, catalog)
-    assert made.decision is Decision.REWRITE
+    assert made.decision is Decision.CLARIFY
+    assert made.clarification == Clarification(
+        "“苹果”指的是哪一个？",
+        (Option("Apple 公司", "entities.apple-inc"), Option("苹果水果", "entities.apple-fruit")),
+        "",
+    )
     assert [(each.rewrite, each.weight) for each in made.alternatives] == [
         ("Apple 公司 2024 年 Q3 财报发布时间", 0.5),
         ("苹果水果产地行情与批发价", 0.5),
@@ -362,7 +383,7 @@ def test_edits_carry_their_reason(rewriter: CatalogRewriter) -> None:
     edits: dict[str, Edit] = {edit.slot: edit for edit in rewriter.rewrite(Query("数据", (), PROFILE, NOW)).edits}
     assert edits["unit"].evidence.where == "dimensions.metric.sales.unit"
     assert edits["metric"].evidence.source is Source.DEFAULT
-    assert edits["period"].evidence.text == "last_month at 2024-07-15T10:00:00+00:00"
+    assert edits["period"].evidence.text == "last_month at 2024-07-15"
 
 
 @pytest.mark.parametrize(

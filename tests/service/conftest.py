@@ -100,8 +100,8 @@ def serving() -> Callable[[Querywright], AbstractContextManager[Service]]:
 @pytest.fixture(scope="session")
 def service(demo_home: Path) -> Iterator[Service]:
     """Run one service with the demo for all tests of a worker."""
-    with _serving(Querywright(home=demo_home)) as running:
-        running.querywright.search("ready?")  # whichever test is first need not wait for the encoder
+    with _serving(Querywright(home=demo_home, rewrite_cache=0)) as running:
+        running.querywright.warm_up()  # whichever test is first need not wait
         yield running
 
 

@@ -65,7 +65,7 @@ def openapi(service) -> dict:
 
 def test_every_route_is_documented(openapi: dict) -> None:
     routes = [(path, method) for path, methods in openapi["paths"].items() for method in methods]
-    assert len(routes) == 12
+    assert len(routes) == 16
     for path, method in routes:
         route = openapi["paths"][path][method]
         assert route["summary"]
@@ -108,7 +108,7 @@ def test_answer_has_the_shape_of_the_contract(service) -> None:
     }  # fmt: skip
     assert answer["rewrite"]["id"] == "7"
     edit = answer["rewrite"]["edits"][0]
-    assert set(edit) == {"problem", "slot", "start", "end", "replacement", "evidence", "confidence"}
+    assert set(edit) == {"problem", "slot", "start", "end", "replacement", "evidence", "confidence", "interval"}
     assert set(edit["evidence"]) == {"source", "where", "text"}
     assert [stage["stage"] for stage in answer["trace"]] == ["search_original", "rewrite", "search_rewrite", "fuse"]
     assert all(stage["seconds"] >= 0 for stage in answer["trace"])
@@ -188,7 +188,7 @@ def test_broken_catalog_is_no_fault_of_the_asker(small: Callable, tmp_path: Path
     service = small()
     (tmp_path / "home" / "demo" / "catalog.toml").write_text("= 1", encoding="utf-8")
     assert httpx.post(f"{service.url}/v1/query", json={"query": "frog"}, timeout=60).status_code == 503
-    with pytest.raises(CatalogError, match=r"catalog\.toml: not valid TOML"):
+    with pytest.raises(CatalogError, match=r"catalog\.toml:1: not valid TOML"):
         service.querywright.query("frog")
 
 
@@ -279,10 +279,10 @@ def test_a_model_that_is_not_there(small: Callable, monkeypatch: pytest.MonkeyPa
     service = small(llm="openai:gpt-5-mini", llm_base_url="http://127.0.0.1:1/v1", budget_ms=60_000)
     response = httpx.post(f"{service.url}/v1/query", json=LAKE, timeout=90)
     assert response.status_code == 200
-    assert response.json()["degraded"] == response.json()["rewrite"]["degraded"] == "llm_failed"
+    assert response.json()["degraded"] == response.json()["rewrite"]["degraded"] in {"llm_unavailable", "llm_timeout"}
     assert hits_of(response.json()) == ["a"]
     alone = httpx.post(f"{service.url}/v1/query", json={**LAKE, "rewriter": "llm"}, timeout=90)
-    assert (alone.status_code, alone.json()["degraded"]) == (200, "llm_failed")
+    assert (alone.status_code, alone.json()["degraded"]) == (200, "llm_unavailable")
 
 
 class Tired:

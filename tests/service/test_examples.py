@@ -10,7 +10,7 @@ REWRITES = {
     "zh-example-data": "查询 2024 年 6 月华东区销售额(万元)",
     "zh-example-apple": "Apple 公司 2024 年 Q3 财报发布时间",
     "en-example-feature": "user guide for customer profiles in the CRM",
-    "en-example-data": "show the sales revenue (CNY 10,000) for East China in June 2024",
+    "en-example-data": "show sales revenue (CNY 10,000) for East China in June 2024",
     "en-example-apple": "Apple Inc. Q3 2024 earnings release date",
 }
 
@@ -117,7 +117,7 @@ def test_evidence_stands_where_it_says(answers, queries, example: str) -> None:
             value = row["profile"][key]
             assert text == (value[int(number[:-1])] if number else value)
         elif source == "clock":
-            assert row["now"] in text
+            assert row["now"][:10] in text
 
 
 @pytest.mark.parametrize("example", EXAMPLES)

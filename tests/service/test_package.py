@@ -25,6 +25,8 @@ ALLOWED = [
     r"querywright/py\.typed",
     r"querywright/(rewrite|retrieval|service|eval)/[a-z_]+\.py",
     r"querywright/eval/page/report\.(css|js)",
+    r"querywright/rewrite/prompts/(en|zh)\.toml",
+    r"querywright/data/words/en\.txt",
     r"querywright/data/demo/(corpus\.jsonl|queries\.jsonl|qrels\.tsv|catalog\.toml)",
     r"querywright/data/models/editor/(en|zh)/(model\.json|weights\.safetensors\.gz|graph\.onnx|README\.md)",
     r"querywright-[0-9.]+\.dist-info/(METADATA|WHEEL|RECORD|entry_points\.txt|top_level\.txt|licenses/LICENSE)",
@@ -58,6 +60,8 @@ def test_wheel_lacks_nothing(wheel: set[str]) -> None:
     models = (ROOT / "data" / "models" / "editor").glob("*/*")
     expected |= {f"querywright/{path.relative_to(ROOT).as_posix()}" for path in models}
     expected |= {f"querywright/eval/page/{path.name}" for path in (ROOT / "eval" / "page").iterdir()}
+    expected |= {f"querywright/rewrite/prompts/{path.name}" for path in (ROOT / "rewrite" / "prompts").iterdir()}
+    expected |= {f"querywright/data/words/{path.name}" for path in (ROOT / "data" / "words").iterdir()}
     expected |= {"querywright/__init__.py", "querywright/py.typed"}
     assert {name for name in wheel if name.startswith("querywright/")} == expected
     for pattern in ALLOWED:

@@ -1,0 +1,76 @@
+"""Catalog names for what was copied: whoever filled a gap, an entity is called as the catalog calls it.
+
+A feature without its product finds the wrong manual. So beside an entity that was filled in stands what its intents
+name with it, where the conversation or the profile says it and the query does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from .catalog import Catalog, Entity, Intent, Place
+from .language import Language
+from .query import Edit, Query, Source
+from .scene import Scene
+
+
+def named(query: Query, edits: tuple[Edit, ...], catalog: Catalog) -> tuple[Edit, ...]:
+    """Return `edits` with the catalog's names for copied entities, and beside each what belongs to it."""
+    scene = Scene(catalog, query)
+    said = {slot for piece in scene.pieces for slot in piece.slots}
+    filled = said | {edit.slot for edit in edits}
+    return tuple(made for edit in edits for made in _with_companions(scene, edit, filled))
+
+
+def _with_companions(scene: Scene, edit: Edit, filled: set[str]) -> Iterator[Edit]:
+    entity = _entity(scene, edit)
+    if entity is None:
+        yield edit
+        return
+    name = entity.name[scene.language]
+    lead = edit.replacement[: len(edit.replacement) - len(edit.replacement.lstrip())]
+    own = replace(edit, slot=entity.slot, replacement=edit.replacement if name in edit.replacement else lead + name)
+    before: list[Edit] = []
+    after: list[Edit] = []
+    for intent, place, leads in _places(scene, entity):
+        if place.slot in filled:
+            continue
+        fill = scene.value_for(place.slot, intent, scene.calendar)
+        if fill is None:
+            continue
+        filled.add(place.slot)
+        text = fill.text + _space(scene.language) if leads else place.gap + fill.text
+        at = edit.start if leads else edit.end
+        made = Edit(edit.problem, place.slot, at, at, text, fill.evidence, edit.confidence)
+        (before if leads else after).append(made)
+    yield from (*before, own, *after)
+
+
+def _space(language: Language) -> str:
+    return " " if language is Language.EN else ""
+
+
+def _entity(scene: Scene, edit: Edit) -> Entity | None:
+    """Return the one entity that an edit from the conversation writes, if that is all that it writes."""
+    written = edit.replacement.strip()
+    if edit.evidence.source is not Source.HISTORY or not written:
+        return None
+    mentions = scene.catalog.mentions(written)
+    if len(mentions) != 1 or (mentions[0].start, mentions[0].end) != (0, len(written)):
+        return None
+    entities = [entry for entry in mentions[0].candidates if isinstance(entry, Entity)]
+    return entities[0] if len(entities) == 1 else None
+
+
+def _places(scene: Scene, entity: Entity) -> Iterator[tuple[Intent, Place, bool]]:
+    """Yield the entity slots that patterns hold beside the entity's own, and whether they come before it."""
+    types = {each.type for each in scene.catalog.entities}
+    for intent in scene.catalog.intents:
+        grammar = intent.grammars.get(scene.language)
+        if intent.head != entity.slot or grammar is None:
+            continue
+        slots = grammar.slots()
+        for i, place in enumerate(grammar.pattern):
+            if place.slot != entity.slot and place.slot in types:
+                yield intent, place, i < slots.index(entity.slot)
