@@ -144,7 +144,7 @@ class Searches:
             "arm": arm.name,
             "settings": settings_digest(settings),
             "catalog": digest(self._own_catalog.path.read_text("utf-8")) if self._own_catalog.path else None,
-            "corpus": self._dataset.corpus_digest,
+            "corpus": self._dataset.corpus_digest if self._has_catalog else None,
             "code": code_digest(*_REWRITING_CODE, without=_TRAINING_CODE),
             "libraries": library_versions(),
         }
@@ -159,7 +159,7 @@ class Searches:
             made = self._bench.service.rewrite(judged.query, rewriter=arm.name, known=known)
             return replace(made, id=judged.id)
 
-        if queries and arm.name in {"auto", "catalog"} and (known.catalog or (settings and settings.catalog)):
+        if queries and arm.name in {"auto", "catalog"} and self._has_catalog:
             self._collection()  # indexing may take longer than the first query's budget
         if queries and arm.name == "auto":
             with suppress(QuerywrightError):  # without it the arm is degraded, visibly
@@ -228,6 +228,12 @@ class Searches:
             settings.rewrite_share_base,
             settings.rewrite_share_slope,
         ]
+
+    @property
+    def _has_catalog(self) -> bool:
+        """Say whether a rewriter may ask what the corpus holds: only where a catalog has senses to choose from."""
+        settings = self._bench.settings
+        return bool(self._own_catalog.catalog or (settings and settings.catalog))
 
     @cached_property
     def _own_catalog(self) -> _OwnCatalog:

@@ -202,7 +202,12 @@ class Scene:
         """Take 去年同期 from the period under discussion, if there is one, rather than from today's."""
         if piece.period is None or not SAME_PERIOD.fullmatch(fold(self.text[piece.start : piece.end])):
             return piece
-        told = (found.period for _, turn in self.turns for found in self.read(turn.text) if found.period)
+        told = (
+            found.period
+            for _, turn in self.turns
+            for found in self.read(turn.text)
+            if found.period and not SAME_PERIOD.fullmatch(fold(turn.text[found.start : found.end]))
+        )
         earlier = next(filter(None, map(a_year_earlier, told)), None)
         return replace(piece, period=earlier) if earlier else piece
 

@@ -249,7 +249,15 @@ def _documents(router: APIRouter, querywright: Querywright) -> None:
         return _json(Count(count=querywright.delete(name, doc_id)).model_dump())
 
 
-_CATALOG: Any = {media_type: {"schema": {"type": "string"}} for media_type in MEDIA_TYPES.values()}
+_CATALOG_EXAMPLES = {
+    "toml": 'name = "shop"\n\n[[entities]]\nid = "crm"\ntype = "product"\nname = "CRM"\naliases = ["客户系统"]\n',
+    "yaml": "name: shop\nentities:\n  - {id: crm, type: product, name: CRM, aliases: [客户系统]}\n",
+    "csv": "id,type,name,aliases\ncrm,product,CRM,客户系统\n",
+}
+_CATALOG: Any = {
+    media_type: {"schema": {"type": "string"}, "example": _CATALOG_EXAMPLES[kind]}
+    for kind, media_type in MEDIA_TYPES.items()
+}
 _VERSIONED: Any = {"ETag": {"description": "the version, in quotes", "schema": {"type": "string"}}}
 
 

@@ -117,7 +117,8 @@ def serve(
                     f"collection demo: {documents} documents",
                     {"collection": "demo", "documents": documents},
                 )
-            querywright.warm_up()
+            for problem in querywright.warm_up():
+                _err.print(f"querywright: {problem}")
             config = uvicorn.Config(create_app(querywright), log_level="warning", server_header=False)
             Server(config).run(sockets=[listening])
         except KeyboardInterrupt:

@@ -144,10 +144,10 @@ class Querywright:
         known = self._known(collection, catalog)
         return self._pipeline.rewrite_all(asked, rewriter=rewriter, known=known)
 
-    def warm_up(self) -> None:
+    def warm_up(self) -> list[str]:
         """Load what a first query would wait for: encoder, editors, the default catalog's index, the chat model.
 
-        What cannot be loaded is logged; the answers that miss it will say so.
+        Returns what could not be loaded and why; the answers that miss it will be marked `degraded`.
         """
         turns = (Turn(Role.USER, "ready?"),)
         asked = (Query("好了吗", turns), Query("is it ready?", turns))
@@ -159,11 +159,13 @@ class Querywright:
             work.append(lambda: self.search("ready?"))
         if self.settings.llm:
             work.append(lambda: self._pipeline.rewriter("llm"))
+        problems = []
         for load in work:
             try:
                 load()
             except QuerywrightError as error:
-                _log.warning("%s", error)
+                problems.append(str(error))
+        return problems
 
     def _known(self, collection: str | None, catalog: Catalog | None, budget_ms: int | None = None) -> Known:
         """Return what is known around a query about `collection`, which must exist, or the default one if it does."""

@@ -266,7 +266,7 @@ def test_what_failed_is_tried_again(bed: Bed) -> None:
     collections = Collections(bed.home)
     service = Counting(made)
     honest = service.rewrite
-    service.rewrite = lambda query, *, rewriter, catalog: (
+    service.rewrite = lambda query, *, rewriter, known: (
         Rewrite.keep(query)
         if query.id != "c2"
         else Rewrite(query.query, query.query, Rewrite.keep(query).decision, 1.0, degraded="llm_failed")

@@ -116,7 +116,7 @@ def _split(write_dataset: Callable[..., Path], folder: Path, *things: str) -> Pa
     """Write a data set of queries that only the profile tells the sense of."""
     corpus = [{"_id": thing, "text": f"how to use the {thing}"} for thing in things]
     queries: list[dict[str, object]] = [
-        {"_id": f"{thing}<::>1", "text": "what is it made of?", "profile": {"bought": thing}} for thing in things
+        {"_id": f"{thing}<::>1", "text": "what is it made of?", "profile": {"topic": thing}} for thing in things
     ]
     return write_dataset(folder, corpus, queries, [(f"{thing}<::>1", thing, 1) for thing in things])
 
@@ -126,7 +126,7 @@ def chat(server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """Return a chat model's server that the command line is set to ask; a good prompt makes it know the thing."""
 
     def reply() -> tuple[int, bytes]:
-        thing = server.requests[-1]["messages"][1]["content"].split("bought: ")[1].split()[0]
+        thing = server.requests[-1]["messages"][1]["content"].split("topic: ")[1].split()[0]
         text = f"what is {thing} made of?" if "GOOD" in server.system() else "what is it made of?"
         return 200, server.completion(json.dumps({"rewrite": text}), tokens=(100, 10))
 

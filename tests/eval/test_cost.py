@@ -100,7 +100,7 @@ def test_calls_that_fail_are_counted_and_made_again(evaluate: Evaluate, server: 
     assert (_cost(failed, "llm")["calls"], _cost(failed, "llm")["unreported"]) == (3, 1)
     server.proposes("and the customer list?", tokens=(120, 8))
     assert _cost(evaluate("two"), "llm")["input_tokens"] == 120
-    assert len(server.requests) == 2 * ASKED
+    assert len(server.requests) == 4 * ASKED
 
 
 def test_a_prompt_counts_by_what_it_says(evaluate: Evaluate, server: Any, tmp_path: Path) -> None:

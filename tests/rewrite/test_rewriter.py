@@ -132,12 +132,12 @@ def test_interpretations_pass_the_gate_however_unsure() -> None:
 
 
 def test_the_gate_stays_shut_where_there_is_nothing_to_fill_in_from(catalog: Catalog) -> None:
-    eager = Scripted("a", (edit("the CRM", Evidence(Source.CATALOG, "entities.crm", "the CRM"), 0, 5),))
-    bare = Query("sales of it")
+    eager = Scripted("a", (edit("the CRM", Evidence(Source.CATALOG, "entities.crm", "the CRM"), 9, 12),))
+    bare = Query("sales of CRM")
     assert Chain([eager]).rewrite(bare).decision is Decision.KEEP
     assert eager.asked == 0
     assert Chain([eager], catalog=catalog).rewrite(bare).decision is Decision.REWRITE
-    knowing = Scripted("a", (edit("East", Evidence(Source.PROFILE, "profile.region", "East")),))
+    knowing = Scripted("a", (edit("East", Evidence(Source.PROFILE, "profile.region", "East"), 9, 12),))
     assert Chain([knowing]).rewrite(replace(bare, profile={"region": "East"})).decision is Decision.REWRITE
 
 

@@ -70,8 +70,9 @@ def test_every_route_is_documented(openapi: dict) -> None:
         route = openapi["paths"][path][method]
         assert route["summary"]
         if "requestBody" in route:
-            content = route["requestBody"]["content"]["application/json"]
-            assert content.get("examples") or content["schema"].get("examples"), path
+            for content in route["requestBody"]["content"].values():
+                shown = content.get("examples") or content.get("example") or content["schema"].get("examples")
+                assert shown, path
         problem = route["responses"]["4XX"]["content"]["application/problem+json"]["schema"]
         assert set(problem["properties"]) == {"title", "status", "detail"}
         assert "422" not in route["responses"]
@@ -110,7 +111,9 @@ def test_answer_has_the_shape_of_the_contract(service) -> None:
     edit = answer["rewrite"]["edits"][0]
     assert set(edit) == {"problem", "slot", "start", "end", "replacement", "evidence", "confidence", "interval"}
     assert set(edit["evidence"]) == {"source", "where", "text"}
-    assert [stage["stage"] for stage in answer["trace"]] == ["search_original", "rewrite", "search_rewrite", "fuse"]
+    assert [stage["stage"] for stage in answer["trace"]] == [
+        "search_original", "rewrite", "rewrite.catalog", "search_rewrite", "fuse",
+    ]  # fmt: skip
     assert all(stage["seconds"] >= 0 for stage in answer["trace"])
 
 
@@ -265,12 +268,13 @@ def test_a_model_that_never_answers(small: Callable, monkeypatch: pytest.MonkeyP
             response = httpx.post(f"{service.url}/v1/query", json=LAKE, timeout=60)
             answer = response.json()
             assert response.status_code == 200
-            assert answer["degraded"] == answer["rewrite"]["degraded"] == "rewrite_timeout"
+            assert answer["degraded"] == answer["rewrite"]["degraded"] in {"rewrite_timeout", "llm_timeout"}
             assert answer["rewrite"]["decision"] == "keep"
             assert hits_of(answer) == ["a"]
             assert 0.15 < answer["rewrite"]["seconds"] < 3
         rewrite = httpx.post(f"{service.url}/v1/rewrite", json=LAKE, timeout=60)
-        assert (rewrite.status_code, rewrite.json()["degraded"]) == (200, "rewrite_timeout")
+        assert rewrite.status_code == 200
+        assert rewrite.json()["degraded"] in {"rewrite_timeout", "llm_timeout"}
         assert rewrite.json()["rewrite"] == LAKE["query"]
 
 

@@ -140,14 +140,12 @@ def test_the_chain_asks_the_cheap_ones_in_their_order() -> None:
 
 
 def test_a_server_loads_the_editors_before_the_first_conversation(
-    damaged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    damaged: Path, tmp_path: Path
 ) -> None:
     with Querywright(home=tmp_path / "home", encoder="none") as querywright:
-        cli._warm_up(querywright)
+        assert querywright.warm_up() == []
         loaded = [editor._model is not None for editor in querywright.pipeline._editor._editors.values()]
     assert loaded == [True, True]
-    assert capsys.readouterr().err == ""
     with Querywright(home=tmp_path / "home", encoder="none", editor=damaged) as querywright:
-        cli._warm_up(querywright)
-    told = capsys.readouterr().err
-    assert (told.count("\n"), "graph.onnx: damaged" in told) == (1, True)
+        told = querywright.warm_up()
+    assert (len(told), "graph.onnx: damaged" in told[0]) == (1, True)

@@ -277,7 +277,7 @@ def test_searching_alone(service, question: str) -> None:
 
 # ------------------------------------------------------------------------------------- signatures
 
-IN_PROCESS_ONLY = {"index", "pipeline", "rewrite_all"}
+IN_PROCESS_ONLY = {"index", "pipeline", "rewrite_all", "warm_up"}
 
 
 def methods(kind: type) -> set[str]:
