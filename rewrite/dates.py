@@ -2,7 +2,8 @@
 
 `find_dates` reads the common Chinese and English expressions: 上月, 去年同期, 近 7 天, Q3, 第三季度, 去年国庆,
 3 月以来, "last quarter", "the past 7 days", "in May", "from March to May 2023", "Black Friday". Every result is a
-half-open range of days with a label in either language. A quarter or a year follows the fiscal calendar when one is given.
+half-open range of days with a label in either language. A quarter or a year follows the fiscal calendar when one is
+given.
 What comes back ("May", "Monday", "Christmas") is the latest that has begun, or the next where the words point ahead.
 What is left outside a mention: 前, 后, 截至, "before", "until", "by" say no first day, so the date alone is read.
 

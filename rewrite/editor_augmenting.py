@@ -23,7 +23,7 @@ from .editor_silver import silver_pairs
 _LONGEST_SWAPPED = 10  # units; longer copies are clauses, not names
 _MIXED_IN_LENGTH = 130  # pieces of a silver example among the pairs, which are short
 _MIXED_IN_WEIGHT = 0.5
-_FRONTED_CONVERSATIONS = 5
+_FRONTED_CONVERSATIONS = 3
 _TRIES = 30
 
 

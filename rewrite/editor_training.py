@@ -96,23 +96,23 @@ PLANS: Mapping[Language, Plan] = {
     Language.EN: Plan(
         connectors=_EN_CONNECTORS,
         mixture=Mixture(
-            keep=KeepShares(own=0.13, foreign=0.08, fluent=0.04),
+            keep=KeepShares(own=0.22, foreign=0.13, fluent=0.05),
             fronted=0.1,
-            untitled=0.3,
+            untitled=0.35,
             fragments=0.18,
-            strangers=0.06,
+            strangers=0.08,
             silver=2500,
         ),
-        pairs=Stage(epochs=6, layers=1.5e-4, embeddings=3e-5, heads=6e-4, tokens=2500, tag=0.5, edit=1.0),
+        pairs=Stage(epochs=3, layers=1.5e-4, embeddings=3e-5, heads=6e-4, tokens=2500, tag=0.5, edit=1.0),
         threshold=Gate().min_confidence,
     ),
     Language.ZH: Plan(
         connectors=_ZH_CONNECTORS,
-        mixture=Mixture(keep=KeepShares(own=0.11, foreign=0.07), swapped=0.4, fronted=0.25, silver=3000),
-        pairs=Stage(epochs=11, layers=2e-4, embeddings=1e-3, heads=5e-4, tokens=2000, tag=0.3),
+        mixture=Mixture(keep=KeepShares(own=0.11, foreign=0.07), swapped=0.3, fronted=0.15, silver=3000),
+        pairs=Stage(epochs=7, layers=2e-4, embeddings=1e-3, heads=5e-4, tokens=2000, tag=0.3),
         threshold=Gate().min_confidence,
         silver=Stage(epochs=2, layers=2e-4, embeddings=1e-3, heads=1e-3, tokens=3000, tag=0.3, masked=0.5),
-        silver_pairs=20_000,
+        silver_pairs=6_000,
     ),
 }
 

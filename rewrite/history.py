@@ -71,6 +71,7 @@ _COUNTED = {
     Language.ZH: re.compile(r"第[一二三四五六七八九十\d]+[个种款项条点]|[前后][两二三四五]个"),
 }
 _ZH_TOPIC_TAGS = ("n", "vn", "eng", "j", "l", "i", "x")
+_THERE = re.compile(r"\bthere\b(?=\W*$)", re.IGNORECASE)
 _LONGEST_TOPIC = 4
 _OWN_ANTECEDENT = 3
 _LONGEST_FOLLOW_UP = 5
@@ -202,6 +203,9 @@ def _insertion(text: str, language: Language, confidence: float) -> _Gap:
         match = re.match(r"\s*(?:那么?|还有|另外)?[,，\s]*", text)
         at = match.end() if match else 0
         return _Gap(at, at, confidence)
+    there = _THERE.search(text)
+    if there:
+        return _Gap(*there.span(), confidence, "in ")
     at = len(text.rstrip(" ?!."))
     return _Gap(at, at, confidence, " of " if re.search(r"\babout\b", text, re.IGNORECASE) else " for ")
 

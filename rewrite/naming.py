@@ -6,6 +6,7 @@ name with it, where the conversation or the profile says it and the query does n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from .catalog import Catalog, Entity, Intent, Place
 from .language import Language
 from .query import Edit, Query, Source
 from .scene import Scene
+from .senses import choose_sense
 
 
 def named(query: Query, edits: tuple[Edit, ...], catalog: Catalog) -> tuple[Edit, ...]:
@@ -24,13 +26,12 @@ def named(query: Query, edits: tuple[Edit, ...], catalog: Catalog) -> tuple[Edit
 
 
 def _with_companions(scene: Scene, edit: Edit, filled: set[str]) -> Iterator[Edit]:
-    entity = _entity(scene, edit)
-    if entity is None:
+    found = _entity(scene, edit)
+    if found is None:
         yield edit
         return
-    name = entity.name[scene.language]
-    lead = edit.replacement[: len(edit.replacement) - len(edit.replacement.lstrip())]
-    own = replace(edit, slot=entity.slot, replacement=edit.replacement if name in edit.replacement else lead + name)
+    entity, lead = found
+    own = replace(edit, slot=entity.slot, replacement=lead + entity.name[scene.language])
     before: list[Edit] = []
     after: list[Edit] = []
     for intent, place, leads in _places(scene, entity):
@@ -51,16 +52,19 @@ def _space(language: Language) -> str:
     return " " if language is Language.EN else ""
 
 
-def _entity(scene: Scene, edit: Edit) -> Entity | None:
-    """Return the one entity that an edit from the conversation writes, if that is all that it writes."""
-    written = edit.replacement.strip()
-    if edit.evidence.source is not Source.HISTORY or not written:
+_LEAD = re.compile(r"\s*(?:(?:of|for|in|with|about) )?", re.IGNORECASE)
+
+
+def _entity(scene: Scene, edit: Edit) -> tuple[Entity, str] | None:
+    """Return the one entity that an edit from the conversation writes and what leads to it, if it writes no more."""
+    written = edit.replacement.rstrip()
+    mentions = scene.catalog.mentions(written) if edit.evidence.source is Source.HISTORY else []
+    if len(mentions) != 1 or mentions[0].end != len(written) or not _LEAD.fullmatch(written[: mentions[0].start]):
         return None
-    mentions = scene.catalog.mentions(written)
-    if len(mentions) != 1 or (mentions[0].start, mentions[0].end) != (0, len(written)):
-        return None
-    entities = [entry for entry in mentions[0].candidates if isinstance(entry, Entity)]
-    return entities[0] if len(entities) == 1 else None
+    senses = tuple(entry for entry in mentions[0].candidates if isinstance(entry, Entity))
+    if len(senses) > 1 and (chosen := choose_sense(scene.query, senses, scene.catalog)):
+        senses = (chosen[0],)
+    return (senses[0], written[: mentions[0].start]) if len(senses) == 1 else None
 
 
 def _places(scene: Scene, entity: Entity) -> Iterator[tuple[Intent, Place, bool]]:

@@ -13,14 +13,18 @@ from operator import add
 from typing import Protocol
 
 from .catalog import Catalog
+from .connecting import CONNECTING, CONNECTING_ZH
 from .deadline import within
 from .gate import Gate, Signs
 from .grounding import ground, lost
+from .language import fold
 from .naming import named
 from .query import Decision, DroppedEdit, Query, Rewrite, Step, Usage, apply_edits
 
 SURE = 0.7
 """From this confidence on, asking a further rewriter is not worth its time."""
+
+_EMPTY = CONNECTING | CONNECTING_ZH | {""}
 
 LLM = "llm"
 """The name of the rewriter that costs money, and that the gate holds back."""
@@ -201,12 +205,19 @@ class Chain:
         if dropped:
             result = replace(result, edits=kept, rewrite=apply_edits(query.query, kept))
         note = f"{result.decision} {result.confidence:.2f}" + (f", {len(dropped)} edits dropped" if dropped else "")
-        if dropped and result.rewrite == query.query:
-            return None, f"{note}: nothing is left"
+        problem = self._problem(query, result, had_edits=bool(dropped))
+        return (None, f"{note}: {problem}") if problem else (result, note)
+
+    def _problem(self, query: Query, result: Rewrite, *, had_edits: bool) -> str | None:
+        """Return why a rewrite is not taken, None if it is."""
+        if had_edits and result.rewrite == query.query:
+            return "nothing is left"
+        if result.edits and all(fold(edit.replacement).strip() in _EMPTY for edit in result.edits):
+            return "it brings nothing"
         if not self._gate.accepts(result):
-            return None, f"{note}: not sure enough"
+            return "not sure enough"
         if missing := lost(query, result.edits, self._catalog):
-            return None, f"{note}: would lose {len(missing)} that must stay"
+            return f"would lose {len(missing)} that must stay"
         if apply_edits(query.query, result.edits) != result.rewrite:
-            return None, f"{note}: not what its edits make of the query"
-        return result, note
+            return "not what its edits make of the query"
+        return None
