@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from .connecting import CONNECTING
@@ -82,20 +82,93 @@ class Scene:
             if tag == "insert":  # right behind the token before it
                 start = end = before[i1 - 1].end() if i1 else 0
             begin = after[j1 - 1].end() if tag == "insert" and i1 else after[j1].start()
-            if not self._known.issuperset(_content(words[j1:j2])):
-                said = text[after[j1].start() : after[j2 - 1].end()][:_SHOWN_CHARS]
-                yield DroppedEdit("topic", said, "stands neither in the conversation nor in the profile")
+            if self._known.issuperset(_content(words[j1:j2])):
+                leads = tag == "insert" and not i1
+                yield from self._edits(text, after, (j1, j2), (start, end), begin, leads=leads)
                 continue
-            for count, place in _runs(words[j1:j2], self._places, frozenset(asked)):
-                until = after[j1 + count].start() if tag == "insert" and not i1 else after[j1 + count - 1].end()
-                replacement = _spaced(query, start, end, text[begin:until])
-                evidence = Evidence(place.source, place.where, _spelled(place, text[begin:until]))
-                yield Edit(Problem.MISSING_ENTITY, "topic", start, end, replacement, evidence, self._confidence)
-                start, begin = end, until
+            said = text[after[j1].start() : after[j2 - 1].end()][:_SHOWN_CHARS]
+            yield DroppedEdit("topic", said, "stands neither in the conversation nor in the profile")
+            yield from self._known_parts(text, after, (j1, j2), (start, end))
+
+    def _edits(
+        self,
+        text: str,
+        after: Sequence[re.Match[str]],
+        span: tuple[int, int],
+        there: tuple[int, int],
+        begin: int,
+        *,
+        leads: bool,
+    ) -> Iterator[Edit]:
+        """Yield the edits that write the tokens `span` of `text` in place of the characters `there`."""
+        words, (start, end) = _folded(after[slice(*span)]), there
+        for count, place in _runs(words, self._places, frozenset(_folded(self._asked))):
+            until = after[span[0] + count].start() if leads else after[span[0] + count - 1].end()
+            replacement = _spaced(self._query.query, start, end, text[begin:until])
+            evidence = Evidence(place.source, place.where, _spelled(place, text[begin:until]))
+            yield Edit(Problem.MISSING_ENTITY, "topic", start, end, replacement, evidence, self._confidence)
+            start, begin = end, until
+
+    def _known_parts(
+        self, text: str, after: Sequence[re.Match[str]], span: tuple[int, int], there: tuple[int, int]
+    ) -> Iterator[Edit]:
+        """Yield what stands somewhere of a difference that also holds what does not.
+
+        A model that says "the pricing aspect of the office scanner" brings the scanner, if not the aspect. What was
+        typed stays, unless it only points.
+        """
+        words, asked = _folded(after), frozenset(_folded(self._asked))
+        start, end = there
+        parts = [part for part in _parts(words, span, self._known) if set(_content(words[slice(*part)])) - asked]
+        for i, part in enumerate(parts):
+            points = i == 0 and start < end and not _content(_words(self._query.query[start:end]))
+            leads = start == 0 and start == end
+            first, last = _trimmed(words, part, leads=leads)
+            if first == last:
+                continue
+            place = (start if points else end, end)
+            begin = after[first].start()
+            yield from (
+                replace(edit, replacement=_apart(self._query.query, edit))
+                for edit in self._edits(text, after, (first, last), place, begin, leads=False)
+            )
+
+
+_ENDING = re.compile(r"(?<=[a-z])['’]s?$|(?<=[a-z]{3})(?<![su])s$")
+_PREPOSITIONS = frozenset(["of", "in", "for", "with", "on", "to", "about", "from", "by", "at"])
 
 
 def _folded(tokens: Sequence[re.Match[str]]) -> list[str]:
-    return [fold(token[0]) for token in tokens]
+    """Return the words of `tokens` without case, possessive and plural: "Trump's" is found in "trump"."""
+    return [_ENDING.sub("", fold(token[0])) for token in tokens]
+
+
+def _parts(words: Sequence[str], span: tuple[int, int], known: frozenset[str]) -> Iterator[tuple[int, int]]:
+    """Yield the runs of `words` within `span` that hold no word that stands nowhere."""
+    begin = span[0]
+    for i in range(*span):
+        if not known.issuperset(_content([words[i]])):
+            yield begin, i
+            begin = i + 1
+    yield begin, span[1]
+
+
+def _trimmed(words: Sequence[str], part: tuple[int, int], *, leads: bool) -> tuple[int, int]:
+    """Return `part` without connecting words at its ends, but for those that join it to the words beside it."""
+    first, last = part
+    while first < last and not _content([words[first]]) and (leads or words[first] not in _PREPOSITIONS):
+        first += 1
+    while first < last and not leads and not _content([words[last - 1]]):
+        last -= 1
+    return first, last
+
+
+def _apart(query: str, edit: Edit) -> str:
+    """Return what `edit` writes with the spaces that Latin words need around it."""
+    text = edit.replacement.strip()
+    before = " " if edit.start and not query[edit.start - 1].isspace() and not is_cjk(text[0]) else ""
+    after = " " if edit.end < len(query) and query[edit.end].isalnum() and not is_cjk(text[-1]) else ""
+    return before + text + after
 
 
 def _words(text: str) -> list[str]:

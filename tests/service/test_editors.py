@@ -14,7 +14,6 @@ from querywright import InputError, MissingExtraError, Querywright, StorageError
 from querywright.rewrite import editor_weights
 from querywright.rewrite.editor import MODELS, Editor
 from querywright.rewrite.query import Decision, Query, Role, Turn
-from querywright.service import cli
 from querywright.service.pipeline import CHEAP, Pipeline
 from querywright.service.settings import Settings
 
