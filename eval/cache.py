@@ -44,6 +44,7 @@ _LIBRARIES = (
     "torch",
 )
 _ELSEWHERE = {"home", "catalog", "editor", "llm_prompt", "encoder", "default_collection", "threads", "max_body_mb"}
+_ELSEWHERE |= {"rewrite_cache", "secret", "clarification_seconds"}
 """Settings that change no rewrite, or that enter a key by what they name."""
 
 

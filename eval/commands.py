@@ -67,7 +67,7 @@ def evaluate(
     from .report import markdown
     from .report import to_json as report_json
 
-    with Querywright(home=home, catalog=catalog) as querywright, progress_bars() as progress:
+    with Querywright(home=home, catalog=catalog, rewrite_cache=0) as querywright, progress_bars() as progress:
         report = run(
             datasets,
             arms.split(",") if arms else None,
@@ -137,7 +137,7 @@ def tune(
     from .tune import tune as search_parameters
 
     wanted_legs, wanted_measure = check_legs(legs.split(",")), checked_measure(measure)
-    with Querywright(home=home, catalog=catalog) as querywright, progress_bars() as progress:
+    with Querywright(home=home, catalog=catalog, rewrite_cache=0) as querywright, progress_bars() as progress:
         settings, bench = querywright.settings, _bench(querywright, progress, jobs)
         loaded = [load_all([name], querywright.collection_store)[0] for name in (training, test)]
         with corners(loaded[0], loaded[1], bench, settings, prompt or ()) as (ours, theirs):
@@ -174,7 +174,7 @@ def pool(
     source = corpus if corpus is not None else collection
     if source is None or (corpus is not None and collection is not None):
         raise InputError("pool: expected one of --corpus SOURCE and --collection NAME")
-    with Querywright(home=home, catalog=catalog) as querywright, progress_bars() as progress:
+    with Querywright(home=home, catalog=catalog, rewrite_cache=0) as querywright, progress_bars() as progress:
         bench = _bench(querywright, progress)
         pooled = pool_documents(queries, source, arms.split(","), legs.split(","), bench, out, depth)
     row = {"out": str(out), "queries": pooled.queries, "pairs": pooled.pairs, "judged": pooled.judged}

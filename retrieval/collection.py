@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -65,6 +66,8 @@ class Collection:
         except OSError as error:
             raise StorageError(f"{folder}: cannot be made: {error.strerror}") from error
         self.name = folder.name
+        self.token = secrets.token_hex(8)
+        """Tells this opening from every other, also of a folder that was made anew."""
         self._encoder = encoder
         self._bm25 = bm25
         self._store = Store(folder / _FILE)

@@ -160,7 +160,7 @@ class Catalog(Contents):
         """Return the entity or value of `slot` that is called `name`, if there is exactly one; a value's id counts."""
         found = [entry for entry in self._names.get(fold(name.strip())) if entry.slot == slot]
         if not found and slot in self.dimensions:
-            return self.value(slot, name.strip())
+            return self.value(slot, name.strip()) or self.value(slot, fold(name.strip()))
         return found[0] if len(found) == 1 else None
 
     # -------------------------------------------------------------------------------- dimensions

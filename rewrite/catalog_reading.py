@@ -287,9 +287,17 @@ class _Reader:
             compiled = re.compile(pattern)
         except (re.error, OverflowError, RecursionError) as error:
             raise self.fail(at, f"{_shown(pattern)} is not a regular expression: {error}") from error
+        if _NESTED.search(pattern):
+            raise self.fail(
+                at, f"{_shown(pattern)} repeats what is repeated inside: a text could keep it busy for ever"
+            )
         if compiled.match(""):
             raise self.fail(at, f"{_shown(pattern)} matches the empty text, so it would lock every query")
         return compiled
+
+
+_NESTED = re.compile(r"\((?:[^()\\]|\\.)*(?:[*+]|\{\d*,\d*\})[^()]*\)(?:[*+]|\{\d*,)")
+"""A group that repeats and holds a repetition, "(a+)+": its backtracking takes exponential time."""
 
 
 def _circling(parents: Mapping[str, str | None]) -> str | None:

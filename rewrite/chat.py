@@ -40,6 +40,9 @@ FAILURES = 5
 REST_SECONDS = 5.0
 """For so long; then one question finds out whether it is back."""
 
+FAIR_SECONDS = 0.25
+"""A question with less time than this tells nothing of the model when it fails: its asker was in a hurry."""
+
 _MARGIN_SECONDS = 0.02
 """An answer is worth nothing if it comes when nobody waits any longer."""
 
@@ -84,16 +87,19 @@ class Chat:
         if seconds <= 0:
             raise LLMTimeoutError("no time is left to ask the chat model")
         with metered() as meter, within(seconds):
-            return self._guarded(lambda: _wait_for(self._attempts(list(messages), meter, seconds), seconds))
+            return self._guarded(
+                lambda: _wait_for(self._attempts(list(messages), meter, seconds), seconds),
+                counts=seconds >= FAIR_SECONDS,
+            )
 
-    def _guarded(self, question: Callable[[], T]) -> T:
+    def _guarded(self, question: Callable[[], T], *, counts: bool) -> T:
         """Ask, unless the breaker is open; past its rest one question alone tries the model.
 
         The breaker holds its lock while it calls, so that only a trial runs inside it: of all other questions it
         is told how they went.
         """
         if self._breaker.current_state == STATE_CLOSED:
-            return self._reported(question)
+            return self._reported(question) if counts else question()
         if not self._trial.acquire(blocking=False):
             raise LLMUnavailableError("the chat model is being tried")
         try:

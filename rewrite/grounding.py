@@ -22,7 +22,7 @@ from .locked import QUOTED, locked_spans, lost
 from .query import DroppedEdit, Edit, Evidence, Query, Source, Turn
 from .senses import contains
 
-__all__ = ["QUOTED", "ground", "locked_spans", "lost", "ungrounded"]
+__all__ = ["QUOTED", "ground", "locked_spans", "lost"]
 
 MOST_WORDS, MOST_HAN, MOST_CHARS = 12, 60, 240
 """What one edit may bring: words that name something, Han characters, characters in all."""
@@ -196,7 +196,14 @@ class _Judge:
         text = admissible(value, Source.PROFILE)
         if not text.strip():
             return f"{evidence.where} reads like an instruction, or names a secret"
-        return _Ground((text,) if speaks(self.query, key, value, self._keys) else (), (text,), text.strip())
+        words = (text,) if speaks(self.query, key, value, self._keys) else ()
+        return _Ground((*words, *self._names_by_id(text)), (text,), text.strip())
+
+    def _names_by_id(self, text: str) -> Iterator[str]:
+        """Yield the names of the dimensions' values whose id is `text`, as a profile may hold it."""
+        for dimension in self.catalog.dimensions.values():
+            value = self.catalog.value(dimension.name, fold(text.strip()))
+            yield from _names(value) if value else ()
 
     def _profile_values(self, where: str) -> tuple[str, tuple[str, ...]]:
         """Return the key and the values at `where`: profile.KEY or profile.KEY[i]."""
@@ -385,27 +392,3 @@ def _shown(text: str) -> str:
 
 
 # ------------------------------------------------------------------------- until the chain uses `ground`
-
-
-def ungrounded(query: Query, edits: tuple[Edit, ...]) -> Iterator[str]:
-    """Yield what is wrong with each edit whose evidence does not hold."""
-    for edit in edits:
-        found = _stands_where(edit.evidence, query)
-        if not found:
-            yield f"{edit.slot}: {edit.evidence.text!r} does not stand at {edit.evidence.where}"
-
-
-def _stands_where(evidence: Evidence, query: Query) -> bool:
-    """Say whether the evidence's text stands where it says; catalog and clock entries are made by our own code."""
-    if not evidence.text.strip():
-        return False
-    if evidence.source is Source.HISTORY:
-        match = re.fullmatch(r"history\[(\d+)\]", evidence.where)
-        index = int(match[1]) if match else len(query.history)
-        return index < len(query.history) and fold(evidence.text) in fold(query.history[index].text)
-    if evidence.source is Source.PROFILE:
-        match = re.fullmatch(r"profile\.(.+?)(?:\[(\d+)\])?", evidence.where)
-        return match is not None and any(evidence.text in value for value in query.profile_values(match[1]))
-    if evidence.source is Source.CLOCK:
-        return query.now is not None
-    return True

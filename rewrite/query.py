@@ -81,7 +81,8 @@ class Query:
 
     `history` is oldest first and does not hold the query itself. `profile` maps a key to a string or
     to several; the key `facts` holds sentences that are known about the asker. `now` carries an offset.
-    `clarification` answers a question that came back when the same query was asked before.
+    `clarification` answers a question that came back when the same query was asked before; `chosen` is the value of the
+    option that it named, once that has been checked.
 
     Raises InputError when the query is empty, over `MAX_QUERY_CHARS`, not valid Unicode, or when `now`
     has no offset.
@@ -93,6 +94,7 @@ class Query:
     now: datetime | None = None
     id: str | None = None
     clarification: Answered | None = None
+    chosen: str | None = None
 
     def __post_init__(self) -> None:
         _check_text("query", self.query)

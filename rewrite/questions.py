@@ -54,22 +54,20 @@ def ask_value(entries: Sequence[Entity | Value], language: Language) -> Clarific
     return Clarification(_WHICH[language], _options(entries, language), "")
 
 
-def answered(query: Query, question: str, answer: str) -> Query:
+def answered(query: Query, question: str, answer: Option) -> Query:
     """Return `query` with the question and its answer as the last turns of its conversation."""
-    turns = (Turn(Role.ASSISTANT, question), Turn(Role.USER, answer))
-    return replace(query, history=(*query.history, *turns), clarification=None)
+    turns = (Turn(Role.ASSISTANT, question), Turn(Role.USER, answer.label))
+    return replace(query, history=(*query.history, *turns), clarification=None, chosen=answer.value)
 
 
 def _options(entries: Sequence[Entity | Value], language: Language) -> tuple[Option, ...]:
     offered = entries[:MOST_OPTIONS]
     names = Counter(entry.name[language] for entry in offered)
+    labels = [_label(entry, language, alike=names[entry.name[language]] > 1) for entry in offered]
     return tuple(
-        Option(_label(entry, language, alike=names[entry.name[language]] > 1), _value(entry)) for entry in offered
+        Option(label if labels.count(label) == 1 else f"{label} {entry.id}", entry.where)
+        for entry, label in zip(offered, labels, strict=True)
     )
-
-
-def _value(entry: Entity | Value) -> str:
-    return entry.where
 
 
 def _label(entry: Entity | Value, language: Language, *, alike: bool) -> str:

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import rjieba
+
 from .catalog import Catalog, Entity, Intent, Value, fiscal_month
 from .dates import SAME_PERIOD, Calendar, Grain, Period, a_year_earlier, named_period
 from .grounding import QUOTED
-from .language import fold, language_of
+from .language import fold, is_cjk, language_of
 from .ordinals import Pointed, resolve_ordinal
-from .pointing import names_before, pointing_span
 from .query import Edit, Evidence, Interval, Problem, Query, Role, Source, Turn
 from .questions import asks_for_anything
 from .reading import PRONOUN, Piece, read_pieces
@@ -34,6 +35,9 @@ _RELATIVE = re.compile(
 
 _NUMBERED = {Grain.QUARTER, Grain.HALF}
 """A quarter or a half without its year is a report's all the same."""
+
+_NAMED_DAYS = {Grain.DAY, Grain.HOLIDAY}
+"""Days stand in titles and greetings: "yesterday" is a song, too."""
 
 _MISSPELT = 0.8
 """What comes from a name that is misspelt is this much less certain."""
@@ -133,15 +137,7 @@ class Scene:
             return {}
         heads = [intent.head for intent in self.catalog.intents if intent.head not in self.catalog.dimensions]
         typed = [piece.vague for piece in self.pieces if piece.vague in heads and not self.from_history(piece.vague)]
-        if typed or self.query.history:
-            return dict.fromkeys(slot for slot in typed if slot)
-        pointing = pointing_span(self.text, self.language)
-        return dict.fromkeys(heads) if pointing and not self.named_before(pointing[0]) else {}
-
-    def named_before(self, position: int) -> bool:
-        """Say whether the query may itself name, before `position`, what a pronoun there stands for."""
-        before = self.text[:position]
-        return names_before(self.text, position) or not asks_for_anything(before, self.language)
+        return dict.fromkeys(slot for slot in typed if slot)
 
     def catalog_entries(self, slot: str) -> Sequence[Entity | Value]:
         """Return all that the catalog has for a slot."""
@@ -159,6 +155,10 @@ class Scene:
 
     def sense(self, piece: Piece, senses: tuple[Entity, ...]) -> Fill | None:
         """Return the sense that the rest of the query, else the conversation or the profile speaks for."""
+        picked = next((sense for sense in senses if sense.where == self.query.chosen), None)
+        if picked:  # the answer to a question is the last turn
+            last = len(self.query.history) - 1
+            return self.fill(picked, Evidence(Source.HISTORY, f"history[{last}]", self.query.history[last].text))
         rest = self.text[: piece.start] + " " + self.text[piece.end :]
         clear = sense_in(rest, senses)
         if clear:
@@ -193,8 +193,13 @@ class Scene:
 
     def pronoun_for(self, head: str, pieces: list[Piece]) -> list[Piece]:
         """Return the pronoun that stands for the head, if the query has no other head and the history has one."""
-        if any(head in piece.slots for piece in pieces) or self.from_history(head) is None:
+        named = self.from_history(head)
+        if any(head in piece.slots for piece in pieces) or named is None:
             return []
+        turns = dict(self.turns)
+        by_asker = any(turns[i].role is Role.USER for i in turns if named.evidence.where == f"history[{i}]")
+        if head in self.catalog.dimensions and not by_asker:
+            return []  # an answer tells figures in passing
         found = PRONOUN[self.language].search(fold(self.text))
         return [Piece(found.start(), found.end(), vague=head)] if found and not self.is_quoted(*found.span()) else []
 
@@ -285,11 +290,20 @@ class Scene:
             for edit in self.local_edit(piece)
         )
 
+    def in_longer_word(self, piece: Piece) -> bool:
+        """Say whether a Chinese name is only a part of a word: 小米 in 小米粥."""
+        end = 0
+        for word in rjieba.cut(self.text) if is_cjk(self.text[piece.start]) else ():
+            start, end = end, end + len(word)
+            if start <= piece.start and piece.end <= end and end - start > piece.end - piece.start:
+                return True
+        return False
+
     def local_edit(self, piece: Piece) -> Iterator[Edit]:
         """Yield the edit that settles one piece, if anything does."""
         senses = tuple(name for name in piece.names if isinstance(name, Entity))
         said = fold(self.text[piece.start : piece.end])
-        if piece.period and not piece.absolute and (_RELATIVE.search(said) or piece.period.grain in _NUMBERED):
+        if piece.period and not piece.absolute and _settles(said, piece.period):
             fill = self.period_fill(piece.period, self.text[piece.start : piece.end])
             yield make_edit(Problem.VAGUE_DIMENSION, "period", piece.start, piece.end, fill)
         elif piece.vague and piece.vague not in self.catalog.dimensions:
@@ -300,7 +314,7 @@ class Scene:
             fill = self.settled[piece.start]
             yield make_edit(Problem.MISSING_ENTITY, piece.names[0].slot, piece.start, piece.end, fill)
         elif len(senses) > 1:
-            found = self.sense(piece, senses)
+            found = None if self.in_longer_word(piece) else self.sense(piece, senses)
             # A cue in the query itself already tells a search engine which sense is meant.
             if found and found.entry and found.evidence.source is not Source.CATALOG:
                 yield make_edit(Problem.AMBIGUITY, found.entry.slot, piece.start, piece.end, found)
@@ -308,6 +322,12 @@ class Scene:
             # The name as it was meant, not the displayed one, which may repeat a word beside it ("the", 功能).
             mended = replace(self.meant_fill(piece.names[0], piece.meant), text=piece.meant)
             yield make_edit(Problem.AMBIGUITY, piece.names[0].slot, piece.start, piece.end, mended)
+
+
+def _settles(said: str, period: Period) -> bool:
+    """Say whether a date outside any intent is to be told by its year."""
+    relative = _RELATIVE.search(said) is not None and period.grain not in _NAMED_DAYS
+    return relative or period.grain in _NUMBERED
 
 
 def by_exchange(turns: Sequence[tuple[int, Turn]]) -> list[tuple[int, Turn]]:

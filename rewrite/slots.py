@@ -38,6 +38,9 @@ ASKING = 0.5
 ASKING_SURELY = 0.75
 """The same where there is no conversation that another rewriter could find something in."""
 
+_RANKED = 200
+"""A question looks at no more of a catalog's entries for those that a collection speaks of."""
+
 CLEAR = 0.75
 """From this share on, what a collection holds of one sense makes a question needless."""
 
@@ -95,6 +98,7 @@ class CatalogRewriter:
         corpus = self._corpus
         if corpus is None:
             return entries
+        entries = entries[:_RANKED]
         found = {
             entry.where: [max(corpus.holding(name, *more) for name in entry.name.values()) for more in ((text,), ())]
             for entry in entries

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ import orjson
 from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
 
 from .. import InputError
-from ..rewrite.query import Clarification, Query, Rewrite
+from ..rewrite.query import Clarification, Option, Query, Rewrite
 from ..rewrite.questions import answered
 
 SECRET_FILE = "secret"  # noqa: S105 # the name of the file that holds it
@@ -78,7 +78,7 @@ class Questions:
             raise InputError("clarification.token: belongs to another query or conversation: send those it came with")
         for label, value in told.options:
             if given.value in {label, value}:
-                return answered(asked, told.question, label)
+                return answered(asked, told.question, Option(label, value))
         offered = ", ".join(value for _, value in told.options)
         raise InputError(f"clarification.value: expected one of the options that were offered: {offered}")
 
@@ -100,20 +100,27 @@ def _digest(query: Query) -> str:
 
 
 def _kept_secret(home: Path) -> str:
+    """Return the key in `home`, made if there is none; whole before it has its name, whoever else makes one."""
     path = home / SECRET_FILE
     try:
         home.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(path, "x", encoding="ascii", opener=_private) as file:  # Path.open has no opener
-                file.write(secrets.token_hex(32))
-        except FileExistsError:
-            pass  # made before, or just now by another process
+        if not path.exists():
+            _make_secret(path)
         kept = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         _log.warning("%s: cannot be used (%s): questions can be answered until this process ends", path, error)
-        kept = ""
+        return secrets.token_hex(32)
+    if not kept:
+        _log.warning("%s: is empty: remove it; questions can be answered until this process ends", path)
     return kept or secrets.token_hex(32)
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+def _make_secret(path: Path) -> None:
+    half = path.with_name(f".{secrets.token_hex(8)}.partial")
+    try:
+        half.touch(mode=0o600, exist_ok=False)
+        half.write_text(secrets.token_hex(32), encoding="ascii")
+        with suppress(FileExistsError):  # another process was first
+            path.hardlink_to(half)
+    finally:
+        half.unlink(missing_ok=True)

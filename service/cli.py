@@ -387,6 +387,10 @@ def _print_rewrite(result: Rewrite) -> None:
         said = result.original[edit.start : edit.end] or f"(inserted at {edit.start})"
         evidence = f"{edit.evidence.source}: {edit.evidence.where}: {edit.evidence.text}"
         console.print(f"  {edit.problem} {edit.slot}: {said} → {edit.replacement.strip()}   [{evidence}]")
+    if result.clarification:
+        console.print(f"  {result.clarification.question}")
+        for option in result.clarification.options:
+            console.print(f"    {option.value}: {option.label}")
     for alternative in result.alternatives:
         console.print(f"  or, {alternative.weight:.2f}: {alternative.rewrite}")
     if result.degraded:

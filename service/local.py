@@ -173,7 +173,8 @@ class Querywright:
         if collection is None and name not in self.collection_store.names():
             return Known(catalog, budget_ms=budget_ms)
         known = Known(catalog or self._catalog(name), budget_ms=budget_ms)
-        return about(known, self.collection_store.open(name))
+        opened = self.collection_store.open(name)
+        return about(known, opened, opened.snapshot())
 
     # ------------------------------------------------------------------------------- collections
 

@@ -33,6 +33,7 @@ from ..rewrite.slots import CatalogRewriter
 from .answer import Answer, Stage
 from .clarifying import Questions
 from .remembering import NOTHING, Known, RewriteCache
+from .schemas import MAX_BUDGET_MS
 from .settings import Settings
 
 BOTH_LEGS = (Leg.LEXICAL, Leg.DENSE)
@@ -65,7 +66,7 @@ class _Trace:
 
 
 class Pipeline:
-    """Rewrites and searches. Safe to use from several threads; nothing is kept between two queries."""
+    """Rewrites and searches. Safe to use from several threads; of a query nothing is kept but its rewrite, if at all."""
 
     def __init__(self, settings: Settings, catalog: Catalog | None = None) -> None:
         self._settings = settings
@@ -140,9 +141,9 @@ class Pipeline:
     @cached_property
     def _llm_rewriter(self) -> LLMRewriter:
         options = {"base_url": self._settings.llm_base_url} if self._settings.llm_base_url else {}
-        seconds = self._settings.budget_ms / 1000
-        model = load_chat_model(str(self._settings.llm), timeout_seconds=seconds, **options)
-        return LLMRewriter(model, self._prompt, seconds=seconds)
+        # Each question has its own budget: the chain's deadline bounds it.
+        model = load_chat_model(str(self._settings.llm), timeout_seconds=MAX_BUDGET_MS / 1000, **options)
+        return LLMRewriter(model, self._prompt, seconds=MAX_BUDGET_MS / 1000)
 
     # ---------------------------------------------------------------------------------- rewriting
 
@@ -159,6 +160,7 @@ class Pipeline:
 
         `seconds` holds a query's share of that reading.
         """
+        queries = [self._questions.resumed(query) for query in queries]
         read = self._read_ahead(queries) if rewriter in {"auto", "editor"} else [None] * len(queries)
         found = [
             self.rewrite(query, rewriter=self.rewriter(rewriter, known, editor), known=known)
@@ -232,10 +234,11 @@ class Pipeline:
         check_filter(filter)
         query = self._questions.resumed(query)
         signs: Future[Signs | None] = Future()
-        if isinstance(rewriter, str):
-            known = replace(about(known, collection), signs=partial(_waited, signs, self._budget(known)))
-        running = self._begin(query, rewriter, known)
         trace, snapshot = _Trace(), collection.snapshot()
+        if isinstance(rewriter, str):
+            known = about(known, collection, snapshot)
+            known = replace(known, signs=partial(_waited, signs, self._budget(known)) if keep_original else None)
+        running = self._begin(query, rewriter, known)
         search = _Search(snapshot, wanted, max(k, DEPTH), filter, trace, self._settings.lexical_weight)
         try:
             lists = search.batch([(query.query, 1.0)], "search_original", signs) if keep_original else []
@@ -371,12 +374,9 @@ def _waited(signs: Future[Signs | None], seconds: float) -> Signs | None:
         return None
 
 
-def about(known: Known, collection: Collection) -> Known:
-    """Add to what is known the collection that is asked about, as it is now."""
-    snapshot = collection.snapshot()
-    return replace(
-        known, corpus=snapshot, state=f"{collection.name} {id(collection)} {snapshot.generation} {len(snapshot)}"
-    )
+def about(known: Known, collection: Collection, snapshot: Snapshot) -> Known:
+    """Add to what is known the collection that is asked about, as it is in `snapshot`."""
+    return replace(known, corpus=snapshot, state=f"{collection.token} {snapshot.generation}")
 
 
 def _editor(given: Path | None) -> BilingualEditor:

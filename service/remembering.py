@@ -38,7 +38,7 @@ class RewriteCache:
     """Remembers the latest `size` rewrites. Safe to use from several threads.
 
     A rewrite hangs on the query, its conversation, the profile, the day, the catalog, the collection and the
-    rewriter. One that failed or that nobody waited for is not remembered.
+    rewriter. One that failed is not remembered, nor one for which the first search held the LLM back.
     """
 
     def __init__(self, size: int) -> None:
@@ -48,8 +48,8 @@ class RewriteCache:
 
     def key(self, query: Query, rewriter: str, known: Known) -> str | None:
         """Return what `query` is remembered by, None where nothing is."""
-        if self._off:
-            return None
+        if self._off or (known.catalog is not None and not known.catalog.version):
+            return None  # a catalog made by hand has no version
         turns = [[turn.role, turn.text] for turn in query.history]
         profile = {key: query.profile_values(key) for key in sorted(query.profile)}
         clock = [query.now.date().isoformat(), str(query.now.tzinfo)] if query.now else None
@@ -68,6 +68,7 @@ class RewriteCache:
         if done.cancelled() or done.exception() is not None:
             return
         made = done.result()
-        if made.degraded is None:
+        held_back = any(step.note.startswith("not asked") for step in made.steps)
+        if made.degraded is None and not held_back:
             with self._lock:
                 self._known[key] = made

@@ -179,7 +179,10 @@ def test_only_words_of_the_history_are_written(query: Query) -> None:
         written = edit.replacement.strip()
         index = int(edit.evidence.where.removeprefix("history[").removesuffix("]"))
         assert edit.evidence.text in query.history[index].text
-        assert written.removeprefix("for ").removeprefix("of ").removeprefix("in ") in {edit.evidence.text, f"{edit.evidence.text}'s"}
+        assert written.removeprefix("for ").removeprefix("of ").removeprefix("in ") in {
+            edit.evidence.text,
+            f"{edit.evidence.text}'s",
+        }
 
 
 @given(queries)
@@ -187,7 +190,9 @@ def test_with_a_catalog_its_names_may_be_written(catalog: Catalog, query: Query)
     made = HistoryRewriter(catalog).rewrite(query)
     names = {name for entity in catalog.entities for name in entity.name.values()}
     for edit in made.edits:
-        written = edit.replacement.strip().removesuffix("'s").removeprefix("for ").removeprefix("of ").removeprefix("in ")
+        written = (
+            edit.replacement.strip().removesuffix("'s").removeprefix("for ").removeprefix("of ").removeprefix("in ")
+        )
         assert written in names or any(fold(written) in fold(turn.text) for turn in query.history)
 
 

@@ -21,7 +21,7 @@ from querywright.rewrite.chat import ATTEMPTS, FAILURES
 from querywright.rewrite.chat_failures import LLMTimeoutError, LLMUnavailableError
 from querywright.rewrite.chat_models import MAX_BODY_BYTES
 from querywright.rewrite.deadline import within
-from querywright.rewrite.grounding import ungrounded
+from querywright.rewrite.grounding import ground
 from querywright.rewrite.history import HistoryRewriter
 from querywright.rewrite.llm import (
     DEFAULT_PROMPT,
@@ -421,7 +421,7 @@ def test_whatever_is_proposed_only_what_is_grounded_is_taken(
     query = Query(text, history, profile)
     made = proposing(rewrite=proposed, interpretations=[proposed, text + proposed]).rewrite(query)
     assert apply_edits(text, made.edits) == made.rewrite
-    assert list(ungrounded(query, made.edits)) == []
+    assert ground(query, made.edits, None)[1] == ()
 
 
 def test_an_answer_is_no_rewrite(server, rewriter: LLMRewriter) -> None:

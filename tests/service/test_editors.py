@@ -138,9 +138,7 @@ def test_the_chain_asks_the_cheap_ones_in_their_order() -> None:
     assert tuple(names) == CHEAP
 
 
-def test_a_server_loads_the_editors_before_the_first_conversation(
-    damaged: Path, tmp_path: Path
-) -> None:
+def test_a_server_loads_the_editors_before_the_first_conversation(damaged: Path, tmp_path: Path) -> None:
     with Querywright(home=tmp_path / "home", encoder="none") as querywright:
         assert querywright.warm_up() == []
         loaded = [editor._model is not None for editor in querywright.pipeline._editor._editors.values()]
