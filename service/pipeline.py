@@ -66,7 +66,7 @@ class _Trace:
 
 
 class Pipeline:
-    """Rewrites and searches. Safe to use from several threads; of a query nothing is kept but its rewrite, if at all."""
+    """Rewrites and searches. Safe to use from several threads; of a query nothing is kept but its rewrite."""
 
     def __init__(self, settings: Settings, catalog: Catalog | None = None) -> None:
         self._settings = settings
