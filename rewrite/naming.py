@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from .catalog import Catalog, Entity, Intent, Place
+from .catalog import Catalog, Entity, Intent, Mention, Place
 from .language import Language
 from .query import Edit, Query, Source
 from .scene import Scene
@@ -57,14 +57,30 @@ _LEAD = re.compile(r"\s*(?:(?:of|for|in|with|about) )?", re.IGNORECASE)
 
 def _entity(scene: Scene, edit: Edit) -> tuple[Entity, str] | None:
     """Return the one entity that an edit from the conversation writes and what leads to it, if it writes no more."""
-    written = edit.replacement.rstrip()
-    mentions = scene.catalog.mentions(written) if edit.evidence.source is Source.HISTORY else []
-    if len(mentions) != 1 or mentions[0].end != len(written) or not _LEAD.fullmatch(written[: mentions[0].start]):
+    if edit.evidence.source is not Source.HISTORY:
         return None
-    senses = tuple(entry for entry in mentions[0].candidates if isinstance(entry, Entity))
+    written = edit.replacement.rstrip()
+    mentions = scene.catalog.mentions(written)
+    lead = written[: mentions[0].start] if mentions else ""
+    if not mentions:
+        mentions, lead = _cut(scene, edit), ""
+    elif mentions[0].end != len(written) or not _LEAD.fullmatch(lead):
+        return None
+    senses = tuple(entry for mention in mentions for entry in mention.candidates if isinstance(entry, Entity))
     if len(senses) > 1 and (chosen := choose_sense(scene.query, senses, scene.catalog)):
         senses = (chosen[0],)
-    return (senses[0], written[: mentions[0].start]) if len(senses) == 1 else None
+    return (senses[0], lead) if len(mentions) == len(senses) == 1 else None
+
+
+def _cut(scene: Scene, edit: Edit) -> list[Mention]:
+    """Return the name that the conversation has where an edit copied only a part of it: 户画像 of 客户画像."""
+    said = dict(scene.turns).get(int("".join(filter(str.isdigit, edit.evidence.where)) or -1))
+    part = edit.replacement.strip()
+    start = said.text.find(part) if said and part else -1
+    if said is None or start < 0:
+        return []
+    found = scene.catalog.mentions(said.text)
+    return [each for each in found if each.start <= start and start + len(part) <= each.end]
 
 
 def _places(scene: Scene, entity: Entity) -> Iterator[tuple[Intent, Place, bool]]:
