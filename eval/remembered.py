@@ -11,6 +11,8 @@ from ..retrieval.collection import Collection, Filter, Leg
 from ..retrieval.fusion import Ranking
 from ..retrieval.passage import Hit
 from ..retrieval.snapshot import DEPTH
+from ..rewrite.gate import Signs
+from ..service.pipeline import signs_of
 
 
 class Remembered:
@@ -63,6 +65,10 @@ class Remembered:
     def holding(self, *phrases: str) -> int:
         """Return how many passages hold all words of all `phrases`, as the collection does."""
         return self._snapshot.holding(*phrases)
+
+    def signs(self, text: str) -> Signs | None:
+        """Return what the first search says of `text`, as the service has it before an LLM is asked."""
+        return signs_of(self._snapshot, text, self._snapshot.rank([text], tuple(Leg))[0])
 
     def coverage(self, text: str, positions: Sequence[int]) -> float:
         """Return the share of the terms of `text` that each of the passages at `positions` holds, on average."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import cast
 
@@ -156,7 +156,9 @@ class Searches:
         settings = self._bench.settings
 
         def rewrite(judged: JudgedQuery) -> Rewrite:
-            made = self._bench.service.rewrite(judged.query, rewriter=arm.name, known=known)
+            asks = settings is not None and settings.llm and arm.name in {"auto", "llm"}
+            signs = partial(self._collection().signs, judged.query.query) if asks else None
+            made = self._bench.service.rewrite(judged.query, rewriter=arm.name, known=replace(known, signs=signs))
             return replace(made, id=judged.id)
 
         if queries and arm.name in {"auto", "catalog"} and self._has_catalog:
