@@ -235,8 +235,9 @@ def read_answered(given: Answered | Mapping[str, Any]) -> Answered:
 
 def check_budget(budget_ms: int | None) -> int | None:
     """Return `budget_ms`. Raises InputError unless it is a number of milliseconds that a search may wait."""
-    if budget_ms is not None and not 1 <= budget_ms <= MAX_BUDGET_MS:
-        raise InputError(f"budget_ms: expected 1 to {MAX_BUDGET_MS:,}, got {budget_ms}")
+    whole = isinstance(budget_ms, int) and not isinstance(budget_ms, bool)
+    if budget_ms is not None and not (whole and 1 <= budget_ms <= MAX_BUDGET_MS):
+        raise InputError(f"budget_ms: expected a whole number from 1 to {MAX_BUDGET_MS:,}, got {budget_ms!r:.50}")
     return budget_ms
 
 

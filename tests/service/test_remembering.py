@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from querywright import Querywright
+from querywright import InputError, Querywright
 from querywright.rewrite.query import Query, Rewrite, Role, Turn
 from querywright.service.remembering import Known, RewriteCache
 
@@ -70,3 +70,12 @@ def test_a_second_time_is_the_same_answer_and_says_so(tmp_path: Path) -> None:
     assert [step.note for step in second.steps] == ["remembered"]
     assert "remembered" not in [step.note for step in first.steps]
     assert other.rewrite == BASE.query
+
+
+@pytest.mark.parametrize("budget", [0, 60_001, -1, "5", True, 1.5])
+def test_a_budget_that_is_none_is_refused(tmp_path: Path, budget: Any) -> None:
+    with (
+        Querywright(home=tmp_path, encoder="none") as querywright,
+        pytest.raises(InputError, match="budget_ms: expected a whole number from 1 to 60,000"),
+    ):
+        querywright.rewrite("anything", budget_ms=budget)
