@@ -43,7 +43,8 @@ def load_chat_model(name: str, *, timeout_seconds: float = 2.0, **options: Any) 
 
         return load_local_model(Path(rest).expanduser())
     try:
-        model: ChatModel = init_chat_model(name, **_client_options(provider, timeout_seconds), **options)
+        bounds = _client_options(provider, timeout_seconds, str(options.get("base_url", "")))
+        model: ChatModel = init_chat_model(name, **bounds, **options)
     except ImportError as error:
         package = f"langchain-{provider.replace('_', '-')}"
         hint = "pip install 'querywright[llm]'" if provider == "openai" else f"pip install {package}"
@@ -56,11 +57,14 @@ def load_chat_model(name: str, *, timeout_seconds: float = 2.0, **options: Any) 
     return model
 
 
-def _client_options(provider: str, seconds: float) -> dict[str, Any]:
+def _client_options(provider: str, seconds: float, base_url: str) -> dict[str, Any]:
     """Return what keeps a client in bounds: we ask again ourselves, read only so much, and stop first at a deadline."""
     seconds += _LATER_SECONDS
     if provider == "openai":
-        client = httpx.AsyncClient(timeout=seconds, **_BOUNDS)
+        # A connection without TLS is made anew in no time, and none is left open when the model goes.
+        kept = 0 if base_url.startswith("http://") else 20
+        limits = httpx.Limits(max_connections=100, max_keepalive_connections=kept)
+        client = httpx.AsyncClient(timeout=seconds, limits=limits, **_BOUNDS)
         return {"temperature": 0, "timeout": seconds, "max_retries": 0, "http_async_client": client}
     if provider == "ollama":
         return {"temperature": 0, "num_predict": MAX_TOKENS, "async_client_kwargs": {"timeout": seconds, **_BOUNDS}}

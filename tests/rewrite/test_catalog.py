@@ -577,7 +577,7 @@ def test_yaml_is_judged_like_toml(table: dict[str, Any]) -> None:
         try:
             return replace(Catalog.loads(text, kind, "catalog"), version="")
         except CatalogError as refused:
-            return str(refused).partition(": ")[2]
+            return re.sub(r"line \d+", "line N", str(refused).partition(": ")[2])  # JSON is all on one line
 
     text = "".join(f"{key} = {toml(value)}\n" for key, value in table.items())
     assert outcome(text, "toml") == outcome(json.dumps(table, ensure_ascii=False), "yaml")
