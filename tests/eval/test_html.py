@@ -362,6 +362,10 @@ class Browser:
         self.tell("Emulation.setDeviceMetricsOverride", width=width, height=844, deviceScaleFactor=1, mobile=mobile)
         self.tell("Emulation.setEmulatedMedia", media="", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.send("url", url=path.as_uri())
+        deadline = time.monotonic() + 30
+        while self.run("return document.readyState") != "complete":  # a busy machine may still be parsing
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
     def complaints(self) -> list[str]:
         return [entry["message"] for entry in self.send("se/log", type="browser")]
