@@ -43,8 +43,10 @@ _LIBRARIES = (
     "tokenizers",
     "torch",
 )
-_ELSEWHERE = {"home", "catalog", "editor", "llm_prompt", "encoder", "default_collection", "threads", "max_body_mb"}
-_ELSEWHERE |= {"rewrite_cache", "secret", "clarification_seconds"}
+_ELSEWHERE = {
+    *("home", "catalog", "editor", "llm_prompt", "encoder", "default_collection", "threads", "max_body_mb"),
+    *("rewrite_cache", "secret", "clarification_seconds"),
+}
 """Settings that change no rewrite, or that enter a key by what they name."""
 
 

@@ -24,6 +24,9 @@ from .query import Decision, DroppedEdit, Query, Rewrite, Step, Usage, apply_edi
 SURE = 0.7
 """From this confidence on, asking a further rewriter is not worth its time."""
 
+NOT_ASKED = "not asked"
+"""How the note of a step begins whose rewriter was left out."""
+
 _EMPTY = CONNECTING | CONNECTING_ZH | {""}
 
 LLM = "llm"
@@ -172,11 +175,11 @@ class Chain:
         for rewriter in self._rewriters:
             if time.perf_counter() - run.begun > self._budget:
                 run.failures.append("rewrite_timeout")
-                run.steps.append(Step(rewriter.name, 0.0, "not asked: no time left"))
+                run.steps.append(Step(rewriter.name, 0.0, f"{NOT_ASKED}: no time left"))
                 return
             begun = time.perf_counter()
             if rewriter.name == LLM and self._signs and not self._gate.asks_llm(self._signs()):
-                note = "not asked: what was typed finds what it says"
+                note = f"{NOT_ASKED}: what was typed finds what it says"
                 run.steps.append(Step(rewriter.name, time.perf_counter() - begun, note))
                 continue
             try:

@@ -1,7 +1,7 @@
 """Tokens of questions back: signed, expiring, and all that is known of a question, so that no server keeps any.
 
-A token belongs to one query in one conversation. It holds the question and its options, so that only an option that
-was offered can be chosen, and no text of the conversation.
+A token belongs to one query in one conversation. It holds the question and its options, readable, so that only an
+option that was offered can be chosen; of the query, the conversation and the profile it holds a digest.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from cachetools import LRUCache
 from ..rewrite.catalog import Catalog
 from ..rewrite.gate import Signs
 from ..rewrite.query import Query, Rewrite, Step
+from ..rewrite.rewriter import NOT_ASKED
 from ..rewrite.senses import CorpusStatistics
 
 
@@ -68,7 +69,7 @@ class RewriteCache:
         if done.cancelled() or done.exception() is not None:
             return
         made = done.result()
-        held_back = any(step.note.startswith("not asked") for step in made.steps)
+        held_back = any(step.note.startswith(NOT_ASKED) for step in made.steps)
         if made.degraded is None and not held_back:
             with self._lock:
                 self._known[key] = made
