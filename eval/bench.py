@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from ..retrieval.collection import Collection, Collections, Leg
-from ..retrieval.dense import DEFAULT_ENCODER
+from ..retrieval.collection import Collection, Leg
+from ..retrieval.encoders import DEFAULT_ENCODER
+from ..retrieval.home import Collections
 from ..rewrite.query import Query, Rewrite
 from ..rewrite.rewriter import Rewriter
 from ..service.answer import Answer

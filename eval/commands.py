@@ -1,9 +1,10 @@
-"""The evaluation's commands: evaluate, compare, tune, pool. What they do is imported when one of them runs."""
+"""The evaluation's commands, from evaluate to bench. What they do is imported when one of them runs."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,8 +27,9 @@ Seed = Annotated[int, typer.Option(help="Seed of the randomisation test.")]
 
 def register(app: typer.Typer) -> None:
     """Add the evaluation's commands to the command line."""
-    for command in (evaluate, compare, tune, pool):
+    for command in (evaluate, compare, tune, fit, pool):
         app.command()(_resumable(command))
+    app.command()(bench)
 
 
 def _resumable(command: Callable[..., None]) -> Callable[..., None]:
@@ -154,6 +156,32 @@ def tune(
     _write(to_json(tuned.to_object()) if as_json else tuned.markdown().encode())
 
 
+def fit(
+    collection: Annotated[str, typer.Argument(help="The collection whose fusion is fitted.")],
+    queries: Annotated[
+        Path, typer.Option(help="Labelled queries: a BEIR folder, a log with clicked or judged, or JSONL with --qrels.")
+    ],
+    qrels: Annotated[Path | None, typer.Option(help="Judgments of the queries, BEIR's or TREC's.")] = None,
+    measure: Annotated[str, typer.Option(help="What is made as high as can be, by ir_measures' name.")] = "nDCG@10",
+    folds: Annotated[int, typer.Option(min=2, help="Parts of the cross-validation.")] = 5,
+    seed: Seed = 0,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Learn from labelled queries how a collection's legs are best fused, and keep that with the collection."""
+    from ..retrieval.fitting import Fusion, save_fusion
+    from .evaluation import load_all, progress_bars
+    from .fit import fit_collection, spec
+
+    with Querywright(home=home) as querywright, progress_bars() as progress:
+        opened = querywright.collection_store.open(collection)
+        dataset = load_all([spec(queries, qrels, collection)], querywright.collection_store)[0]
+        before = Fusion(querywright.settings.fusion, querywright.settings.lexical_weight)
+        found = fit_collection(dataset, opened, before, measure=measure, folds=folds, seed=seed, progress=progress)
+        save_fusion(querywright.settings.home / collection, found.kept, asdict(found))
+    _write(to_json(found.to_object()) if as_json else found.markdown().encode())
+
+
 def pool(
     queries: Annotated[Path, typer.Argument(help="Queries: BEIR JSONL, or TREC topics.")],
     out: Annotated[Path, typer.Option(help="The pool to judge: .tsv or .jsonl.")],
@@ -180,6 +208,40 @@ def pool(
     row = {"out": str(out), "queries": pooled.queries, "pairs": pooled.pairs, "judged": pooled.judged}
     text = f"{out}: {pooled.pairs} documents of {pooled.queries} queries, {pooled.judged} judged already"
     _write(to_json(row) if as_json else text.encode())
+
+
+def bench(
+    parts: Annotated[
+        list[str] | None, typer.Argument(metavar="[PART]...", help="lexical, hybrid, ingest, update, serve [all].")
+    ] = None,
+    size: Annotated[int, typer.Option(min=200, help="How many documents.")] = 100_000,
+    queries: Annotated[int, typer.Option(min=10, help="How many queries; who is slow gets fewer.")] = 1_000,
+    rounds: Annotated[int, typer.Option(min=1, help="How often the contestants take turns.")] = 10,
+    encode: Annotated[
+        bool, typer.Option("--encode", help="hybrid: vectors by the default encoder, not drawn ones; takes long.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of texts, queries and vectors.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Where the figures go as JSON, too.")] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure speed side by side with what one would use instead, in one process, as ratios."""
+    from rich.console import Console
+
+    from .speed import Plan, measure
+
+    del home  # taken, as every command does; what is searched here is drawn, and goes again
+    speed = measure(parts or (), Plan(size, queries, seed, rounds, encode))
+    found = to_json(speed.to_object())
+    if out is not None:
+        out.write_bytes(found + b"\n")
+    if as_json:
+        _write(found)
+        return
+    console = Console(highlight=False, markup=False)
+    console = console if console.is_terminal else Console(highlight=False, markup=False, width=160)
+    for table in speed.tables():
+        console.print(table, "")
 
 
 def _bench(querywright: Querywright, progress: Progress, jobs: int = 1) -> Bench:

@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 
 from .. import DatasetError, InputError
-from ..retrieval.collection import Collections
-from ..retrieval.dense import DEFAULT_ENCODER
+from ..retrieval.encoders import DEFAULT_ENCODER
+from ..retrieval.home import Collections
 from ..service.settings import Settings
 from .arms import parse_arms
 from .bench import Bench, Progress, Service, silent

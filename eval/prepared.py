@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from .. import InputError
 from ..retrieval.analysis import analyze
 from ..retrieval.collection import Collection, lexical_terms
-from ..retrieval.fusion import Ranking, convex
+from ..retrieval.fitting import Fusion
+from ..retrieval.fusion import Method, Ranking, fuse
 from ..retrieval.lexical import K1, B, BM25Index, Vocabulary
 from ..retrieval.snapshot import DEPTH, Leg, Snapshot
 from ..rewrite.gate import Gate
@@ -40,13 +41,14 @@ class Parameters:
     """What is searched over.
 
     A rewrite weighs `share_base` + `share_slope` × its confidence beside the original. Of both, the lexical leg
-    weighs `lexical_weight`, the dense one the rest. A rewrite less confident than `min_confidence` is not used.
-    `k1` and `b` are BM25's. `prompt` is the file of what an LLM is told, None the built-in one.
+    weighs `lexical_weight`, the dense one the rest; `fusion` says how lists are fused. A rewrite less confident than
+    `min_confidence` is not used. `k1` and `b` are BM25's. `prompt` is the file of what an LLM is told.
     """
 
     share_base: float = round(rewrite_share(0.0), 9)
     share_slope: float = round(rewrite_share(1.0) - rewrite_share(0.0), 9)
-    lexical_weight: float = 0.5
+    fusion: Method = Fusion().method
+    lexical_weight: float = Fusion().lexical_weight
     min_confidence: float = Gate().min_confidence
     k1: float = K1
     b: float = B
@@ -58,6 +60,7 @@ class Parameters:
         return cls(
             settings.rewrite_share_base,
             settings.rewrite_share_slope,
+            settings.fusion,
             settings.lexical_weight,
             settings.min_confidence,
             settings.bm25_k1,
@@ -187,7 +190,8 @@ class Prepared:
         lists = [(ranking, weight) for ranking, weight in lists if weight > TIE]
         if not lists:
             return {}
-        documents = self._documents(convex([ranking for ranking, _ in lists], [weight for _, weight in lists]))
+        rankings, weights = [ranking for ranking, _ in lists], [weight for _, weight in lists]
+        documents = self._documents(fuse(rankings, weights, parameters.fusion))
         return {doc_id: float(len(documents) - place) for place, doc_id in enumerate(documents)}
 
     def _documents(self, fused: Ranking) -> list[str]:

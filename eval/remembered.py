@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 
 from ..retrieval.collection import Collection, Filter, Leg
+from ..retrieval.fitting import Fusion
 from ..retrieval.fusion import Ranking
 from ..retrieval.passage import Hit
 from ..retrieval.snapshot import DEPTH
@@ -26,6 +27,7 @@ class Remembered:
 
     def __init__(self, collection: Collection) -> None:
         self.spared: list[float] = []
+        self._collection = collection
         self._snapshot = collection.snapshot()
         self._warm: set[Leg] = set()
         self._known: dict[tuple[str, Leg, int], tuple[Ranking | None, float]] = {}
@@ -61,6 +63,15 @@ class Remembered:
                 if ranking is not None:
                     found[leg] = ranking
         return rankings
+
+    def fusion(self) -> Fusion | None:
+        """Return the fusion that was fitted for the collection, None where none was."""
+        return self._collection.fusion()
+
+    @property
+    def degraded(self) -> str:
+        """Say why the dense leg is slower than it should be now."""
+        return self._snapshot.degraded
 
     def holding(self, *phrases: str) -> int:
         """Return how many passages hold all words of all `phrases`, as the collection does."""

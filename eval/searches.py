@@ -14,6 +14,7 @@ from typing import cast
 
 from .. import InputError, NotFoundError, QuerywrightError, UnavailableError
 from ..retrieval.collection import Collection, Leg
+from ..retrieval.fitting import Fusion, load_fusion
 from ..rewrite.catalog import Catalog
 from ..rewrite.query import Query, Rewrite
 from ..service.catalogs import Catalogs
@@ -220,16 +221,27 @@ class Searches:
         }
         return self._bench.cache.shelf(self._dataset.name, f"{arm.name}-{leg}", about)
 
-    def _search_settings(self) -> list[float]:
+    def _search_settings(self) -> list[object]:
         """Return the settings that ranking and fusing depend on."""
         settings = self._bench.settings or Settings()
         return [
             settings.bm25_k1,
             settings.bm25_b,
+            settings.fusion,
             settings.lexical_weight,
+            settings.rerank_model,
+            settings.rerank_depth,
+            settings.rerank_ms,
+            self._fitted,
             settings.rewrite_share_base,
             settings.rewrite_share_slope,
         ]
+
+    @property
+    def _fitted(self) -> Fusion | None:
+        """The fusion of the collection that the data set is about; the ones that are made for evaluations have none."""
+        settings, name = self._bench.settings, self._dataset.corpus.collection
+        return load_fusion(settings.home / name) if settings is not None and name is not None else None
 
     @property
     def _has_catalog(self) -> bool:

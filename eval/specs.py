@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from .. import DatasetError, InputError
-from ..retrieval.collection import Collections
+from ..retrieval.home import Collections
 from .corpus import Corpus
 from .dataset import Dataset, Queries, read_queries
 from .irds import read_ir_dataset

@@ -1,8 +1,9 @@
 """Turn text into terms: one analyzer for indexing and querying, Chinese and English alike.
 
-English words become Snowball stems without stop words; runs of Han characters become character bigrams
-and the longer dictionary words; a number and the Han character behind it are a term of their own; codes
-such as `iPhone15`, `A-1032` or `v2.3.1` stay whole, with their parts beside them.
+Each run of a script is read by its own rules, so a text that mixes languages needs no choice between them. English
+words become Snowball stems without stop words; runs of Han characters, traditional ones folded to simplified, become
+characters, character bigrams and dictionary words; a number and the Han character behind it are a term of their own;
+codes such as `iPhone15`, `A-1032`, `v2.3.1` or `ISO-9001:2015` stay whole, with their parts beside them.
 """
 
 from __future__ import annotations
@@ -10,19 +11,28 @@ from __future__ import annotations
 import re
 import threading
 import unicodedata
+from collections.abc import Sequence
+from functools import cache
 from importlib import import_module
+from operator import add
 
 import Stemmer
 
+ANALYZER = "1"
+"""Names what `analyze` makes of a text; indexes of another analyzer are made anew."""
+
+_HAN_BLOCKS = ((0x3400, 0x4DBF), (0x4E00, 0x9FFF))
 _HAN = "\u3005\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _WORD = rf"[^\W_{_HAN}]"
 _HAN_CHAR = re.compile(rf"[{_HAN}]")
-_TOKEN = re.compile(rf"[{_HAN}]+|{_WORD}+(?:[-_.,'\u2019]{_WORD}+)*(?:\+\+|#)?")
-_ASCII_TOKEN = re.compile(r"[a-z0-9]+(?:[-_.,'][a-z0-9]+)*(?:\+\+|#)?")
+_HAN_RUN = re.compile(rf"[{_HAN}]+")
+_TOKEN = re.compile(rf"{_WORD}+(?:[-_.,:'\u2019]{_WORD}+)*(?:\+\+|#)?")
+_ASCII_TOKEN = re.compile(r"[a-z0-9]+(?:[-_.,:'][a-z0-9]+)*(?:\+\+|#)?")
 _SPOKEN_WORD = re.compile(rf"(?:(?!\d){_WORD})(?:{_WORD}|['\u2019])*")
 _PIECE = re.compile(r"\d+(?:\.\d+)*|[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _MEASURED = re.compile(rf"(\d+(?:\.\d+)?)\s*([{_HAN}])")
+_SEPARATOR = re.compile("[-_]")
 _ACRONYM = re.compile(r"[^\W\d_](?:\.[^\W\d_])+")
 
 _STOP_WORDS = frozenset(
@@ -37,7 +47,7 @@ _STOP_WORDS = frozenset(
     which while who whom why will with won't would wouldn't you you're your yours yourself yourselves
     """.split()  # noqa: SIM905 - a list this long reads better as text
 )
-# Two-character function words; a bigram of a run that equals one says nothing about its subject.
+# Two-character function words; a bigram that equals one says nothing about its subject.
 _STOP_BIGRAMS = frozenset(
     """
     一个 一下 一些 不是 为何 为了 什么 他们 以及 但是 你们 其他 关于 其中 可以 可否
@@ -60,17 +70,18 @@ def analyze(text: str) -> list[str]:
     >>> analyze("6 月")
     ['6月', '6', '月']
     """
-    terms: list[str] = []
     if text.isascii():
-        tokens = _ASCII_TOKEN.findall(text.lower())
-    else:
-        text = unicodedata.normalize("NFKC", text).lower()
-        tokens = _TOKEN.findall(text)
+        return [term for token in _ASCII_TOKEN.findall(text.lower()) for term in _TERMS[token]]
+    text = unicodedata.normalize("NFKC", text).lower()
+    terms: list[str] = []
+    if _HAN_RUN.search(text):
+        text = _simplified(text)
         # "6 月" and "6月" are one thing, and another than "6 单".
         terms += [number + measure for number, measure in _MEASURED.findall(text)]
-    for token in tokens:
+        terms += _han_terms(_HAN_RUN.findall(text))
+    for token in _TOKEN.findall(text):
         terms += _TERMS[token]
-    return terms
+    return terms or _HAN_RUN.findall(text)
 
 
 def is_chinese(text: str) -> bool:
@@ -95,9 +106,6 @@ class _Terms(dict[str, tuple[str, ...]]):
         self._stemmer = Stemmer.Stemmer("english")
 
     def __missing__(self, token: str) -> tuple[str, ...]:
-        if _HAN_CHAR.match(token):
-            # Runs hardly ever repeat, so they would only fill the cache.
-            return tuple(_han_terms(token))
         terms = tuple(self._token_terms(token))
         if len(token) <= _CACHED_CHARS:
             if len(self) >= _CACHED_TOKENS:
@@ -107,18 +115,25 @@ class _Terms(dict[str, tuple[str, ...]]):
 
     def _token_terms(self, token: str) -> list[str]:
         """Return the terms of one token: a word, a number, an acronym, a compound or a code."""
+        if ":" in token:
+            whole = [token] if any(map(str.isdigit, token)) else []
+            return [*whole, *(term for part in token.split(":") for term in self[part])]
         if _NUMBER.fullmatch(token):
             return _number_terms(token)
         if _ACRONYM.fullmatch(token):
             return self._word_terms(token.replace(".", ""))
-        has_digit = any(char.isdigit() for char in token)
+        has_digit = any(map(str.isdigit, token))
         pieces = [term for piece in _PIECE.findall(token) for term in self._word_terms(piece)]
         if not has_digit and token[-1] not in "+#":
             return pieces
         whole = token.replace(",", ".").replace("\u2019", "'")
+        forms = [whole]
+        if has_digit and not whole[0].isdigit() and (joined := _SEPARATOR.sub("", whole)) != whole:
+            # "A-1032" is also written "A1032". Not so numbers: "10-20" is a range.
+            forms.append(joined)
         if len(token) <= 3:
-            return [whole]
-        return [whole, *(piece for piece in pieces if piece != whole and (len(piece) > 1 or piece.isdigit()))]
+            return forms
+        return [*forms, *(piece for piece in pieces if piece not in forms and (len(piece) > 1 or piece.isdigit()))]
 
     def _word_terms(self, word: str) -> list[str]:
         word = word.replace("\u2019", "'")
@@ -136,29 +151,39 @@ def _number_terms(token: str) -> list[str]:
     return [number for number in token.split(",") if number]
 
 
-def _han_terms(run: str) -> list[str]:
-    """Return the bigrams of a run of Han characters and its dictionary words of three characters and more.
+def _han_terms(runs: Sequence[str]) -> list[str]:
+    """Return the bigrams of runs of Han characters, their dictionary words, and their characters.
 
-    Words of two characters are bigrams already, so no word counts twice; a run of one character is itself.
+    A word of two characters is also a bigram, and so counts twice: more than two characters that happen to meet.
     """
-    if len(run) == 1:
-        return [run]
-    terms = [
-        run[start : start + 2]
-        for start in range(len(run) - 1)
-        if run[start] not in _STOP_CHARS
-        and run[start + 1] not in _STOP_CHARS
-        and run[start : start + 2] not in _STOP_BIGRAMS
-    ]
-    if len(run) > 2:
-        terms += [word for word in _cut(run) if len(word) > 2]
-    return terms or [run[start : start + 2] for start in range(len(run) - 1)]
+    terms = [bigram for run in runs for bigram in map(add, run, run[1:]) if bigram not in _STOP_BIGRAMS]
+    # A line each: that is one call, and no word reaches over the end of a run.
+    terms += [word for word in _cut("\n".join(runs)) if len(word) > 1 and word not in _STOP_BIGRAMS]
+    terms += [char for char in "".join(runs) if char not in _STOP_CHARS]
+    return terms
 
 
-def _cut(run: str) -> list[str]:
-    """Return the dictionary words of a run, those inside longer ones too."""
+def _cut(text: str) -> list[str]:
+    """Return the dictionary words of a text, those inside longer ones too."""
     # Imported here: English alone should not pay for reading the dictionary.
-    return list(import_module("rjieba").cut_for_search(run, False))
+    return list(import_module("rjieba").cut_for_search(text, False))
+
+
+def _simplified(text: str) -> str:
+    """Fold traditional characters to simplified ones, each by itself: both sides meet, whatever a phrase would say."""
+    traditional, table = _folding()
+    return text.translate(table) if traditional.search(text) else text
+
+
+@cache
+def _folding() -> tuple[re.Pattern[str], dict[int, str]]:
+    """Return what finds a traditional character, and the simplified one of each."""
+    # Imported here, as the dictionary. On lines of their own characters make no phrases.
+    convert = import_module("opencc").OpenCC("t2s").convert
+    chars = [chr(code) for first, last in _HAN_BLOCKS for code in range(first, last + 1)]
+    pairs = zip(chars, convert("\n".join(chars)).split("\n"), strict=True)
+    table = {ord(char): simplified for char, simplified in pairs if char != simplified}
+    return re.compile(f"[{''.join(map(chr, table))}]"), table
 
 
 _TERMS = _Terms()

@@ -1,13 +1,11 @@
-"""A named collection: a store with its lexical and dense index as one consistent snapshot."""
+"""A named collection: a store with its lexical and dense indexes as one consistent snapshot."""
 
 from __future__ import annotations
 
-import re
+import logging
 import secrets
-import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -15,16 +13,21 @@ from typing import Self
 
 import numpy as np
 
-from .. import ConflictError, InputError, NotFoundError, StorageError
+from .. import InputError, NotFoundError, QuerywrightError, StorageError
 from .analysis import analyze, is_chinese
-from .dense import Encoder
-from .fusion import convex
-from .lexical import BM25, Vocabulary
+from .encoders import Encoder
+from .filters import Filter
+from .fitting import Fusion, load_fusion
+from .fusion import fuse
+from .lexical import Vocabulary
 from .passage import PASSAGE_CHARS, Document, Hit, Passage, check_doc_id, split
-from .snapshot import DEPTH, Filter, Leg, Row, Snapshot, check_legs
+from .segment import Indexing, Row, Segment
+from .segment_files import keeps, made_as, read_segment, write_segment
+from .snapshot import DEPTH, Leg, Snapshot, check_legs
+from .spaces import Spaces, Vector, spaces_of
 from .store import Store, StoredDocument, StoredPassage, digest
 
-__all__ = ["Collection", "Collections", "Filter", "Leg", "Snapshot", "check_k", "check_legs", "check_name"]
+__all__ = ["Collection", "Filter", "Leg", "Snapshot", "check_k", "check_legs"]
 
 MAX_K = 1_000
 """More results than this are refused."""
@@ -34,15 +37,15 @@ BATCH_SIZE = 256
 
 BOTH_LEGS = (Leg.LEXICAL, Leg.DENSE)
 
-_FILE = "documents.sqlite"
-_DROPPED = ".dropped-"
+STORE_FILE = "documents.sqlite"
 
+_AT_ONCE = 5_000
+"""So many passages are indexed anew at every change: that takes a tenth of a second."""
 
-def check_name(name: str) -> str:
-    """Return `name`; raises InputError unless it is 1 to 64 of a-z, 0-9, `_` and `-`."""
-    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9_-]{1,64}", name):
-        raise InputError("collection: expected a name of 1 to 64 characters of a-z, 0-9, _ and -")
-    return name
+_DELTA_SHARE = 0.1
+"""A delta that is more of its base than this, or as much of it deleted, is merged in the background."""
+
+_log = logging.getLogger(__name__)
 
 
 def check_k(k: int, most: int = MAX_K) -> int:
@@ -58,9 +61,18 @@ class Collection:
     What `upsert` and `delete` have acknowledged is on disk, and found by the next search, in this process
     or another. Raises StorageError where the folder's files cannot be read or written, InputError where
     its vectors come from an encoder other than the given one.
+
+    What was written to a large collection is scored by the statistics of what was there before, until `flush`, or
+    a merge in the background, makes its index as a clean build would.
     """
 
-    def __init__(self, folder: Path, encoder: Encoder | None = None, bm25: BM25 = BM25()) -> None:  # noqa: B008 # frozen
+    def __init__(
+        self,
+        folder: Path,
+        encoder: Encoder | Spaces | None = None,
+        indexing: Indexing = Indexing(),  # noqa: B008 # frozen
+        load: Callable[[str], Encoder] | None = None,
+    ) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -68,14 +80,25 @@ class Collection:
         self.name = folder.name
         self.token = secrets.token_hex(8)
         """Tells this opening from every other, also of a folder that was made anew."""
-        self._encoder = encoder
-        self._bm25 = bm25
-        self._store = Store(folder / _FILE)
+        self._folder = folder
+        self._indexing = indexing
+        self._store = Store(folder / STORE_FILE)
+        try:
+            self._wanted = spaces_of(encoder)
+            self._spaces = self._serving(load)
+        except BaseException:
+            self._store.close()
+            raise
         self._lock = threading.Lock()
-        self._vocabulary = Vocabulary()
-        self._rows: dict[str, tuple[int, list[Row]]] = {}
+        self._flushing = threading.Lock()
+        self._merging: threading.Thread | None = None
+        self._merge_again = False
+        self._base: Segment | None = None
+        self._base_generations: Mapping[str, int] = {}
+        self._known: Mapping[str, int] = {}
+        self._delta: dict[str, tuple[int, list[Row]]] = {}
         self._snapshot: Snapshot | None = None
-        self._check_encoder()
+        self._saved = -1
 
     def __enter__(self) -> Self:
         return self
@@ -87,6 +110,8 @@ class Collection:
 
     def close(self) -> None:
         """Close the store; snapshots taken before stay usable."""
+        if (merging := self._merging) is not None:
+            merging.join()
         self._store.close()
 
     def upsert(
@@ -149,11 +174,19 @@ class Collection:
         legs: Sequence[Leg | str] = BOTH_LEGS,
         filter: Filter | None = None,  # noqa: A002 - the word of the field
     ) -> list[Hit]:
-        """Return the best `k` passages for `text`; where both legs read it, fused by their convex sum."""
+        """Return the best `k` passages for `text`; where both legs read it, their lists are fused."""
         depth = max(check_k(k), DEPTH)
         snapshot = self.snapshot()
-        rankings = list(snapshot.rank([text], check_legs(legs), depth, filter)[0].values())
-        return snapshot.hits(rankings[0] if len(rankings) == 1 else convex(rankings), k)
+        found = snapshot.rank([text], check_legs(legs), depth, filter)[0]
+        if len(found) == 1:
+            return snapshot.hits(next(iter(found.values())), k)
+        fusion = self.fusion() or Fusion()
+        shares = {Leg.LEXICAL: fusion.lexical_weight, Leg.DENSE: 1 - fusion.lexical_weight}
+        return snapshot.hits(fuse(list(found.values()), [shares[leg] for leg in found], fusion.method), k)
+
+    def fusion(self) -> Fusion | None:
+        """Return the fusion that was fitted for this collection, None where none was. Raises StorageError."""
+        return load_fusion(self._folder)
 
     def snapshot(self) -> Snapshot:
         """Return the present state as an immutable view; the last one again while nothing has changed."""
@@ -162,19 +195,67 @@ class Collection:
                 self._snapshot = self._take_snapshot()
             return self._snapshot
 
-    def _check_encoder(self) -> None:
+    def flush(self) -> None:
+        """Make the index what a clean build would make, and save it, so that the next opening need not.
+
+        Searches go on meanwhile. Raises StorageError where it cannot be saved; nothing that is stored is lost then.
+        """
+        with self._flushing:
+            snapshot = self.snapshot()
+            with self._lock:
+                # Of a later generation perhaps, if something was written just now: then that is what is flushed.
+                snapshot, known = self._snapshot or snapshot, self._known
+            if not snapshot.settled:
+                snapshot = self._settle(snapshot, known)
+            if snapshot.generation != self._saved and keeps(self._indexing):
+                about = made_as(self._indexing, self._spaces)
+                if write_segment(self._folder, snapshot.generation, snapshot.base, known, about):
+                    self._saved = snapshot.generation
+
+    @property
+    def outdated(self) -> bool:
+        """Say whether passages still wait for the vectors of the encoder that is wanted."""
+        return self._spaces is not self._wanted
+
+    def reencode(
+        self, progress: Callable[[int], None] | None = None, stopped: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Encode all passages with the encoder that is wanted while the earlier one serves, then search by it.
+
+        `progress` hears how many passages were encoded. What is encoded is kept when `stopped` ends it, or a crash;
+        then False is returned, and the next call goes on from there.
+        """
+        after, done = "", 0
+        while self.outdated and (batch := self._store.unencoded(list(self._wanted), after, BATCH_SIZE)):
+            if stopped():
+                return False
+            vectors = self._wanted.encode_documents([passage.indexed_text for passage in batch])
+            self._store.add_vectors(list(zip(batch, map(_as_bytes, vectors), strict=True)))
+            after, done = batch[-1].passage_id, done + len(batch)
+            if progress is not None:
+                progress(done)
+        with self._lock:
+            if self.outdated:
+                self._store.switch_encoder(self._wanted.name, list(self._wanted))
+                self._spaces = self._wanted
+        return True
+
+    def _serving(self, load: Callable[[str], Encoder] | None) -> Spaces:
+        """Return the encoders of the vectors that are stored: those that are wanted, or what came before them."""
         stored = self._store.encoder()
-        if self._encoder is not None and stored not in ("", self._encoder.name):
-            self._store.close()
+        if stored in ("", self._wanted.name) or not self._wanted:
+            return self._wanted
+        if load is None:
             raise InputError(
                 f"collection {self.name!r}: its vectors come from the encoder {stored!r}, not from "
-                f"{self._encoder.name!r}: open it with {stored!r}, or drop it and index its documents again"
+                f"{self._wanted.name!r}: open it with {stored!r}, or drop it and index its documents again"
             )
+        return self._wanted.earlier(stored, load)
 
     def _write(self, documents: dict[str, Document], max_chars: int | None) -> None:
         """Store those of `documents` that are new or changed, in one transaction."""
         stored = self._store.digests(documents)
-        encoder = "" if self._encoder is None else self._encoder.name
+        encoder = self._wanted.name
         changed = []
         for doc_id, document in documents.items():
             content = digest(document, max_chars)
@@ -191,162 +272,126 @@ class Collection:
                 encoder,
             )
 
-    def _encode(self, passages: Sequence[Passage]) -> list[bytes | None]:
-        """Return a vector for each passage that the encoder reads, None for the others."""
-        encoder = self._encoder
-        if encoder is None:
-            return [None] * len(passages)
+    def _encode(self, passages: Sequence[Passage]) -> list[dict[str, bytes]]:
+        """Return the vectors of each passage by their space, none for those that no encoder reads."""
         texts = [passage.indexed_text for passage in passages]
-        readable = [number for number, text in enumerate(texts) if encoder.reads(text)]
-        encoded = encoder.encode_documents([texts[number] for number in readable])
-        vectors: list[bytes | None] = [None] * len(passages)
-        for number, vector in zip(readable, encoded, strict=True):
-            vectors[number] = vector.astype("<f4").tobytes()
-        return vectors
+        found = self._wanted.encode_documents(texts)
+        if self.outdated:
+            for vectors, earlier in zip(found, self._spaces.encode_documents(texts), strict=True):
+                vectors.update(earlier)
+        return list(map(_as_bytes, found))
 
     def _take_snapshot(self) -> Snapshot:
         """Read what changed since the last snapshot and make the next; the lock must be held."""
         with self._store.reading():
             generation = self._store.generation()
-            generations = self._store.generations()
-            rows = {doc_id: kept for doc_id, kept in self._rows.items() if generations.get(doc_id) == kept[0]}
-            missing = [doc_id for doc_id in generations if doc_id not in rows]
-            for stored, encoder in self._store.passages(missing if rows else None):
+            known = self._documents()
+            base = self._opened_base(known)
+            delta = self._changed(known)
+        dead = base.missing.copy()
+        for doc_id, its_rows in base.documents.items() if known != self._base_generations else ():
+            if known.get(doc_id) != self._base_generations[doc_id]:
+                dead[its_rows] = True
+        rows = sorted((row for _, some in delta.values() for row in some), key=lambda row: row.passage.passage_id)
+        added = Segment.of_rows(rows, base.vocabulary, self._indexing, scored_by=base)
+        self._known, self._delta = known, delta
+        snapshot = Snapshot(generation, self._spaces, base, added, dead)
+        changed = len(rows) + int(dead.sum())
+        if changed and (len(snapshot) <= _AT_ONCE or len(rows) > len(base) or not keeps(self._indexing)):
+            snapshot = self._merged(snapshot)
+            self._base, self._base_generations = snapshot.base, known
+            changed = len(snapshot) if len(snapshot) > _AT_ONCE else 0
+        if changed > _DELTA_SHARE * len(snapshot):
+            self._merge_soon()
+        return snapshot
+
+    def _documents(self) -> Mapping[str, int]:
+        """Return the generation of every document, without reading all of them where few have changed."""
+        last = max(self._known.values(), default=-1)
+        if last >= 0:
+            known = {**self._known, **self._store.written_since(last)}
+            if len(known) == self._store.count():
+                return known
+        return self._store.written_since(-1)
+
+    def _opened_base(self, known: Mapping[str, int]) -> Segment:
+        """Return the base; the first time from its files, if they hold at least half of what is known."""
+        if self._base is None:
+            self._base = Segment.of_rows([], Vocabulary(), self._indexing)
+            wanted = made_as(self._indexing, self._spaces)
+            saved = read_segment(self._folder, wanted) if keeps(self._indexing) else None
+            if saved is not None:
+                same = [doc_id for doc_id, generation in saved.generations.items() if known.get(doc_id) == generation]
+                if 2 * len(same) >= len(known):
+                    stored = self._store.passages(same if len(same) < len(known) else None)
+                    loaded = saved.load((item.passage for item in stored), self._indexing.device)
+                    if loaded is not None:
+                        self._base, self._base_generations, self._saved = loaded, saved.generations, saved.generation
+        return self._base
+
+    def _changed(self, known: Mapping[str, int]) -> dict[str, tuple[int, list[Row]]]:
+        """Return the rows of all documents that the base has not, or not as they are now."""
+        assert self._base is not None  # noqa: S101 - it was opened before
+        vocabulary = self._base.vocabulary
+        changed = [doc_id for doc_id, generation in known.items() if self._base_generations.get(doc_id) != generation]
+        delta = {
+            doc_id: kept
+            for doc_id in changed
+            if (kept := self._delta.get(doc_id)) is not None and kept[0] == known[doc_id]
+        }
+        missing = [doc_id for doc_id in changed if doc_id not in delta]
+        if missing:
+            for stored in self._store.passages(missing if len(missing) < len(known) else None, list(self._spaces)):
                 doc_id = stored.passage.doc_id
-                rows.setdefault(doc_id, (generations[doc_id], []))[1].append(self._row(stored, encoder))
-        if len(rows) != len(generations):
+                delta.setdefault(doc_id, (known[doc_id], []))[1].append(self._row(stored, vocabulary))
+        if len(delta) != len(changed):
             raise StorageError(f"collection {self.name!r}: damaged: it holds documents without passages")
-        self._rows = rows
-        ordered = sorted((row for _, some in rows.values() for row in some), key=lambda row: row.passage.passage_id)
-        return Snapshot(generation, ordered, self._vocabulary, self._encoder, self._bm25)
+        return delta
 
-    def _row(self, stored: StoredPassage, encoder: str) -> Row:
-        """Analyse a passage; its vector counts only where it comes from the encoder in use."""
-        vector = None
-        if stored.vector is not None and self._encoder is not None and encoder == self._encoder.name:
-            if len(stored.vector) != 4 * self._encoder.dimensions:
-                raise StorageError(f"collection {self.name!r}: damaged: a vector of {len(stored.vector)} bytes")
-            vector = np.frombuffer(stored.vector, dtype="<f4")
-        return Row(stored.passage, self._vocabulary.ids(lexical_terms(stored.passage)), vector)
+    def _row(self, stored: StoredPassage, vocabulary: Vocabulary) -> Row:
+        """Analyse a passage."""
+        vectors = {}
+        for space, vector in stored.vectors.items():
+            if len(vector) != 4 * self._spaces.dimensions(space):
+                raise StorageError(f"collection {self.name!r}: damaged: a vector of {len(vector)} bytes")
+            vectors[space] = np.frombuffer(vector, dtype="<f4")
+        return Row(stored.passage, vocabulary.ids(lexical_terms(stored.passage)), vectors)
 
+    def _merged(self, snapshot: Snapshot) -> Snapshot:
+        """Return the same generation as one segment, as a clean build would make it."""
+        vocabulary = snapshot.base.vocabulary
+        base = Segment.of_rows(list(snapshot.rows()), vocabulary, self._indexing)
+        empty = Segment.of_rows([], vocabulary, self._indexing)
+        return Snapshot(snapshot.generation, self._spaces, base, empty, np.zeros(len(base), dtype=np.bool_))
 
-class Collections:
-    """The collections in one folder, each opened once and kept open; safe to use from several threads.
-
-    `encoder_factory` is called once, when the first collection is opened. Folders that hold no collection
-    are ignored.
-    """
-
-    def __init__(
-        self,
-        home: Path,
-        encoder_factory: Callable[[], Encoder | None] = lambda: None,
-        bm25: BM25 = BM25(),  # noqa: B008 # frozen
-    ) -> None:
-        self._home = home
-        self._encoder_factory = encoder_factory
-        self._bm25 = bm25
-        self._encoder: list[Encoder | None] = []
-        self._open: dict[str, Collection] = {}
-        self._files: dict[str, tuple[int, int] | None] = {}  # which file each open collection holds
-        self._lock = threading.RLock()
-
-    def open(self, name: str) -> Collection:
-        """Return the collection called `name`; raises NotFoundError if there is none."""
+    def _settle(self, snapshot: Snapshot, known: Mapping[str, int]) -> Snapshot:
+        """Put the merged `snapshot` in place of what it was made from, which may have got younger changes."""
+        merged = self._merged(snapshot)
+        merged.base.lexical()  # made here, while others search the old one
         with self._lock:
-            self._forget_replaced(name)
-            if not self._exists(name):
-                raise NotFoundError(f"collection {name!r}: there is none of that name")
-            return self._opened(name)
+            if self._base is snapshot.base:
+                self._base, self._base_generations = merged.base, known
+                self._snapshot = merged if self._known is known else None
+        return merged
 
-    def count(self, name: str) -> int:
-        """Return how many documents the collection called `name` holds; no encoder is needed for that."""
-        with self._lock:
-            self._forget_replaced(name)
-            if name in self._open:
-                return self._open[name].count()
-            if not self._exists(name):
-                raise NotFoundError(f"collection {name!r}: there is none of that name")
-        try:
-            store = Store(self._home / name / _FILE)
-        except StorageError:
-            if self._exists(name):
-                raise
-            raise NotFoundError(f"collection {name!r}: there is none of that name") from None
-        try:
-            return store.count()
-        finally:
-            store.close()
+    def _merge_soon(self) -> None:
+        """Flush in the background, once more where that goes on already; the lock must be held."""
+        self._merge_again = True
+        if self._merging is None:
+            self._merging = threading.Thread(target=self._merge, name=f"merge {self.name}", daemon=True)
+            self._merging.start()
 
-    def create(self, name: str) -> Collection:
-        """Make an empty collection; raises ConflictError if there is one, or another folder, of that name."""
-        with self._lock, _home_errors(self._home):
-            folder = self._home / check_name(name)
-            folder.mkdir(parents=True, exist_ok=True)
-            if any(folder.iterdir()):
-                raise ConflictError(f"collection {name!r}: there is one already, or another folder of that name")
-            self._forget(name)
-            return self._opened(name)
-
-    def names(self) -> list[str]:
-        """Return the names of all collections, sorted."""
-        if not self._home.is_dir():
-            return []
-        with _home_errors(self._home):
-            return sorted(
-                path.parent.name
-                for path in self._home.glob(f"*/{_FILE}")
-                if re.fullmatch(r"[a-z0-9_-]{1,64}", path.parent.name)
-            )
-
-    def drop(self, name: str) -> None:
-        """Delete a collection with all its documents; raises NotFoundError if there is none."""
-        with self._lock, _home_errors(self._home):
-            if not self._exists(name):
-                raise NotFoundError(f"collection {name!r}: there is none of that name")
-            self._forget(name)
-            # Renamed first, so that whatever interrupts the deletion leaves no half collection behind.
-            doomed = self._home / f"{_DROPPED}{name}"
-            shutil.rmtree(doomed, ignore_errors=True)
-            (self._home / name).rename(doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
-
-    def close(self) -> None:
-        """Close every collection that was opened."""
-        with self._lock:
-            for name in list(self._open):
-                self._forget(name)
-
-    def _exists(self, name: str) -> bool:
-        return (self._home / check_name(name) / _FILE).is_file()
-
-    def _opened(self, name: str) -> Collection:
-        if name not in self._open:
-            if not self._encoder:
-                self._encoder.append(self._encoder_factory())
-            before = self._file(name)  # were it replaced while it is opened, the next call would see that
-            self._open[name] = Collection(self._home / name, self._encoder[0], self._bm25)
-            self._files[name] = before or self._file(name)
-        return self._open[name]
-
-    def _file(self, name: str) -> tuple[int, int] | None:
-        """Say which file the collection called `name` is now; None if there is none."""
-        try:
-            found = (self._home / check_name(name) / _FILE).stat()
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino
-
-    def _forget_replaced(self, name: str) -> None:
-        """Close a collection that another process dropped, and perhaps made anew: writes to it would be lost."""
-        if self._file(name) != self._files.get(name):
-            self._forget(name)
-
-    def _forget(self, name: str) -> None:
-        self._files.pop(name, None)
-        collection = self._open.pop(name, None)
-        if collection is not None:
-            collection.close()
+    def _merge(self) -> None:
+        while True:
+            with self._lock:
+                if not self._merge_again:
+                    self._merging = None
+                    return
+                self._merge_again = False
+            try:
+                self.flush()
+            except QuerywrightError as error:
+                _log.warning("collection %r: %s", self.name, error)
 
 
 def lexical_terms(passage: Passage) -> list[str]:
@@ -354,16 +399,11 @@ def lexical_terms(passage: Passage) -> list[str]:
     return [*analyze(passage.title), *analyze(passage.indexed_text)]
 
 
-@contextmanager
-def _home_errors(home: Path) -> Iterator[None]:
-    """Turn what the file system raises into our errors."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(f"{home}: cannot be read or written: {error.strerror or error}") from error
+def _as_bytes(vectors: Mapping[str, Vector]) -> dict[str, bytes]:
+    return {space: vector.astype("<f4").tobytes() for space, vector in vectors.items()}
 
 
-def _stored(passages: Sequence[Passage], vectors: Iterator[bytes | None]) -> tuple[StoredPassage, ...]:
+def _stored(passages: Sequence[Passage], vectors: Iterator[dict[str, bytes]]) -> tuple[StoredPassage, ...]:
     """Join passages with the next vectors."""
     return tuple(
         StoredPassage(passage, "zh" if is_chinese(passage.indexed_text) else "en", next(vectors))

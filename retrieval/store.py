@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
+import secrets
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +19,15 @@ import apsw
 from .. import InputError, StorageError, UnavailableError
 from .passage import Document, Passage, Value
 
-FORMAT = 1
-"""The version of the tables below; a store of another version is refused."""
+FORMAT = 2
+"""The version of the tables below; an older store is brought up to it when it is opened, a newer one is refused."""
 
 _BUSY_MS = 10_000
+_LARGEST_STEP = 2**30
+
+_RESERVE = 2**22 + 2**18
+"""So many bytes are kept for deletions on a full disk. SQLite must write before it can free anything: the thousand
+pages that may wait in its log for their place, then the deletion."""
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
@@ -30,18 +38,35 @@ CREATE TABLE documents (
 -- The text is NULL where it is the whole of the document's.
 CREATE TABLE passages (
     passage_id TEXT NOT NULL PRIMARY KEY, doc_id TEXT NOT NULL REFERENCES documents ON DELETE CASCADE,
-    ordinal INTEGER NOT NULL, text TEXT, language TEXT NOT NULL, vector BLOB, UNIQUE (doc_id, ordinal)
+    ordinal INTEGER NOT NULL, text TEXT, language TEXT NOT NULL, UNIQUE (doc_id, ordinal)
 ) STRICT;
 """
+
+_VECTORS = """
+CREATE TABLE vectors (
+    passage_id TEXT NOT NULL REFERENCES passages ON DELETE CASCADE, space TEXT NOT NULL, vector BLOB NOT NULL,
+    PRIMARY KEY (passage_id, space)
+) STRICT;
+-- Which documents there are, and since when, without reading their texts.
+CREATE INDEX documents_written ON documents (generation, doc_id);
+"""
+
+_FROM_1 = f"""
+{_VECTORS}
+INSERT INTO vectors SELECT p.passage_id, d.encoder, p.vector
+    FROM passages p JOIN documents d USING (doc_id) WHERE p.vector IS NOT NULL;
+ALTER TABLE passages DROP COLUMN vector;
+UPDATE meta SET value = 2 WHERE key = 'format';
+"""  # noqa: S608 # of constants
 
 
 @dataclass(frozen=True, slots=True)
 class StoredPassage:
-    """A passage with what was computed from it: its language ("zh" or "en") and perhaps its vector."""
+    """A passage with what was computed from it: its language ("zh" or "en"), and its vectors by their space."""
 
     passage: Passage
     language: str
-    vector: bytes | None
+    vectors: Mapping[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +79,10 @@ class StoredDocument:
     encoder: str
 
 
+class _DiskFullError(StorageError):
+    """SQLite found no space for a write."""
+
+
 class Store:
     """One SQLite file, safe to use from several threads and processes.
 
@@ -64,13 +93,16 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._reserve = path.with_name(f"{path.name}-reserve")
         self._lock = threading.RLock()
         with self._errors():
             self._connection = apsw.Connection(str(path))
         try:
             self._prepare()
+            self._keep_reserve()
         except BaseException:
-            self._connection.close()
+            with suppress(apsw.Error):  # the error that came first is the one to tell
+                self._connection.close()
             raise
 
     def close(self) -> None:
@@ -79,11 +111,15 @@ class Store:
             self._connection.close()
 
     def generation(self) -> int:
-        """Return the number that each write moves, in whatever process."""
+        """Return the number that each write raises, in whatever process.
+
+        It rises by a random step: should a copy of the file be put back, what is written then gets other numbers
+        than what was written before.
+        """
         return int(self._value("SELECT value FROM meta WHERE key = 'generation'"))
 
     def encoder(self) -> str:
-        """Return the name of the encoder that the vectors come from, "" while there are none."""
+        """Return the name of the encoder whose vectors are searched, "" while there are none."""
         return str(self._value("SELECT value FROM meta WHERE key = 'encoder'"))
 
     def count(self) -> int:
@@ -112,7 +148,7 @@ class Store:
         return {row[0]: (row[1], row[2]) for row in rows}
 
     def write(self, documents: Sequence[StoredDocument], encoder: str = "") -> None:
-        """Add or replace `documents` in one transaction; `encoder` names where their vectors come from."""
+        """Add or replace `documents` in one transaction; `encoder` names what their vectors come from."""
         passages = [
             _passage_row(item, number, stored.document)
             for stored in documents
@@ -124,14 +160,27 @@ class Store:
                 "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 [_document_row(stored, generation) for stored in documents],
             )
-            self._connection.executemany("INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?)", passages)
+            self._connection.executemany("INSERT INTO passages VALUES (?, ?, ?, ?, ?)", passages)
+            self._insert_vectors(
+                (item.passage.passage_id, item.vectors) for stored in documents for item in stored.passages
+            )
             if encoder:
-                self._connection.execute("UPDATE meta SET value = ? WHERE key = 'encoder'", (encoder,))
+                self._connection.execute("UPDATE meta SET value = ? WHERE key = 'encoder' AND value = ''", (encoder,))
 
     def delete(self, doc_ids: Iterable[str]) -> int:
-        """Delete `doc_ids` in one transaction; return how many of them there were."""
-        with self._transaction():
-            return self._forget(doc_ids)
+        """Delete `doc_ids` in one transaction, on a full disk too; return how many of them there were."""
+        doc_ids = list(doc_ids)
+        try:
+            return self._delete(doc_ids)
+        except _DiskFullError:
+            with suppress(OSError):
+                self._reserve.unlink()
+            self._empty_log()
+        try:
+            return self._delete(doc_ids)
+        finally:
+            self._empty_log()
+            self._keep_reserve()
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -143,23 +192,105 @@ class Store:
             finally:
                 self._connection.execute("ROLLBACK")
 
-    def generations(self) -> dict[str, int]:
-        """Return by doc_id the generation in which each document was written."""
-        return dict(self._rows("SELECT doc_id, generation FROM documents", ()))
+    def written_since(self, generation: int) -> dict[str, int]:
+        """Return by doc_id the generation of each document that was written after `generation`."""
+        return dict(self._rows("SELECT doc_id, generation FROM documents WHERE generation > ?", (generation,)))
 
-    def passages(self, doc_ids: Iterable[str] | None = None) -> Iterator[tuple[StoredPassage, str]]:
-        """Yield each passage of `doc_ids` (of all documents where that is None) with its encoder's name."""
-        chosen = "" if doc_ids is None else "WHERE d.doc_id IN (SELECT value FROM json_each(?))"
+    def passages(self, doc_ids: Iterable[str] | None, spaces: Sequence[str] = ()) -> Iterator[StoredPassage]:
+        """Yield the passages of `doc_ids` (of all documents where that is None) with their vectors of `spaces`.
+
+        They come in the order of their ids.
+        """
+        chosen = "" if doc_ids is None else "WHERE d.doc_id IN (SELECT value FROM json_each(?1))"
         query = f"""
-            SELECT p.passage_id, d.doc_id, d.title, coalesce(p.text, d.text), d.metadata,
-                   p.language, p.vector, d.encoder
-            FROM documents d JOIN passages p USING (doc_id) {chosen}
+            SELECT p.passage_id, d.doc_id, d.title, coalesce(p.text, d.text), d.metadata, p.language
+            FROM passages p JOIN documents d USING (doc_id) {chosen} ORDER BY p.passage_id
         """  # noqa: S608 - `chosen` is one of two constants
         bound = () if doc_ids is None else (json.dumps(list(doc_ids)),)
         with self._lock, self._errors():
+            vectors = self._vectors(doc_ids, spaces)
             for row in self._connection.execute(query, bound):
                 passage = Passage(row[0], row[1], row[2], row[3], _metadata(row[4]))
-                yield StoredPassage(passage, row[5], row[6]), row[7]
+                yield StoredPassage(passage, row[5], vectors.get(row[0], {}))
+
+    def unencoded(self, spaces: Sequence[str], after: str, limit: int) -> list[Passage]:
+        """Return up to `limit` passages with ids after `after` that have no vector of any of `spaces`."""
+        query = """
+            SELECT p.passage_id, d.doc_id, d.title, coalesce(p.text, d.text), d.metadata
+            FROM passages p JOIN documents d USING (doc_id)
+            WHERE p.passage_id > ?1 AND NOT EXISTS (
+                SELECT 1 FROM vectors v
+                WHERE v.passage_id = p.passage_id AND v.space IN (SELECT value FROM json_each(?2)))
+            ORDER BY p.passage_id LIMIT ?3
+        """
+        rows = self._rows(query, (after, json.dumps(list(spaces)), limit))
+        return [Passage(row[0], row[1], row[2], row[3], _metadata(row[4])) for row in rows]
+
+    def add_vectors(self, passages: Sequence[tuple[Passage, Mapping[str, bytes]]]) -> None:
+        """Add vectors to passages, unless their text has changed since; what is searched does not change."""
+        with self._lock, self._errors():
+            self._connection.execute("BEGIN IMMEDIATE")
+            with self._connection_end():
+                self._insert_vectors(
+                    (passage.passage_id, vectors) for passage, vectors in passages if self._holds(passage)
+                )
+
+    def switch_encoder(self, encoder: str, spaces: Sequence[str]) -> None:
+        """Search the vectors of `spaces`, which come from `encoder`, from now on; drop all others."""
+        with self._transaction() as generation:
+            self._connection.execute(
+                "DELETE FROM vectors WHERE space NOT IN (SELECT value FROM json_each(?))", (json.dumps(list(spaces)),)
+            )
+            self._connection.execute("UPDATE meta SET value = ? WHERE key = 'encoder'", (encoder,))
+            self._connection.execute("UPDATE documents SET encoder = ?, generation = ?", (encoder, generation))
+
+    def _delete(self, doc_ids: Sequence[str]) -> int:
+        with self._transaction():
+            return self._forget(doc_ids)
+
+    def _empty_log(self) -> None:
+        """Bring all that was written to its place and free the space of the log, if that can be done now."""
+        with suppress(StorageError, UnavailableError):
+            self._rows("PRAGMA wal_checkpoint(TRUNCATE)", ())
+
+    def _keep_reserve(self) -> None:
+        """Make the reserve unless it is there; without the space for it, the next opening tries again."""
+        with suppress(OSError):
+            if not self._reserve.exists():
+                try:
+                    with self._reserve.open("wb") as file:
+                        os.posix_fallocate(file.fileno(), 0, _RESERVE)
+                except OSError:
+                    self._reserve.unlink()
+
+    def _holds(self, passage: Passage) -> bool:
+        """Say whether `passage` is stored as it is given."""
+        rows = self._rows(
+            "SELECT d.title, coalesce(p.text, d.text) FROM passages p JOIN documents d USING (doc_id) "
+            "WHERE p.passage_id = ?",
+            (passage.passage_id,),
+        )
+        return rows == [(passage.title, passage.text)]
+
+    def _vectors(self, doc_ids: Iterable[str] | None, spaces: Sequence[str]) -> dict[str, dict[str, bytes]]:
+        """Return the vectors of `spaces` by passage_id and space."""
+        chosen = "" if doc_ids is None else "AND p.doc_id IN (SELECT value FROM json_each(?2))"
+        query = f"""
+            SELECT v.passage_id, v.space, v.vector FROM vectors v JOIN passages p USING (passage_id)
+            WHERE v.space IN (SELECT value FROM json_each(?1)) {chosen}
+        """  # noqa: S608 - `chosen` is one of two constants
+        found: dict[str, dict[str, bytes]] = {}
+        if spaces:
+            bound = (json.dumps(list(spaces)),) + (() if doc_ids is None else (json.dumps(list(doc_ids)),))
+            for passage_id, space, vector in self._connection.execute(query, bound):
+                found.setdefault(passage_id, {})[space] = vector
+        return found
+
+    def _insert_vectors(self, vectors: Iterable[tuple[str, Mapping[str, bytes]]]) -> None:
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)",
+            ((passage_id, space, vector) for passage_id, some in vectors for space, vector in some.items()),
+        )
 
     def _prepare(self) -> None:
         """Set the connection up; make the tables in a new file, check their version in another."""
@@ -176,18 +307,21 @@ class Store:
         if found != [(FORMAT,)]:
             raise StorageError(
                 f"{self._path}: written in format {found[0][0] if found else 'unknown'}, this version reads "
-                f"format {FORMAT}: index the collection again, or use the version that wrote it"
+                f"formats up to {FORMAT}: index the collection again, or use the version that wrote it"
             )
 
     def _create(self) -> None:
-        """Make the tables unless they are there, another process' perhaps."""
+        """Make the tables, or bring those of an older version up to date; another process may have done so."""
         self._connection.execute("BEGIN IMMEDIATE")
         with self._connection_end():
             if not self._rows("SELECT name FROM sqlite_schema WHERE name = 'meta'", ()):
-                self._connection.execute(_SCHEMA)
+                _sync_parents(self._path)
+                self._connection.execute(_SCHEMA + _VECTORS)
                 self._connection.executemany(
                     "INSERT INTO meta VALUES (?, ?)", [("format", FORMAT), ("generation", 0), ("encoder", "")]
                 )
+            elif self._rows("SELECT value FROM meta WHERE key = 'format'", ()) == [(1,)]:
+                self._connection.execute(_FROM_1)
 
     @contextmanager
     def _transaction(self) -> Iterator[int]:
@@ -195,7 +329,8 @@ class Store:
         with self._lock, self._errors():
             self._connection.execute("BEGIN IMMEDIATE")
             with self._connection_end():
-                self._connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
+                step = 1 + secrets.randbelow(_LARGEST_STEP)
+                self._connection.execute("UPDATE meta SET value = value + ? WHERE key = 'generation'", (step,))
                 yield self.generation()
 
     @contextmanager
@@ -235,7 +370,7 @@ class Store:
         except (apsw.BusyError, apsw.LockedError) as error:
             raise UnavailableError(f"{self._path}: another process is writing; try again") from error
         except apsw.FullError as error:
-            raise StorageError(f"{self._path}: the disk is full; nothing of this write was kept") from error
+            raise _DiskFullError(f"{self._path}: the disk is full; nothing of this write was kept") from error
         except (apsw.NotADBError, apsw.CorruptError) as error:
             raise StorageError(f"{self._path}: damaged or no SQLite file ({error}); restore it") from error
         except apsw.ConnectionClosedError as error:
@@ -250,6 +385,21 @@ def digest(document: Document, max_chars: int | None) -> bytes:
     return hashlib.sha256(json.dumps(content).encode()).digest()
 
 
+def _sync_parents(path: Path) -> None:
+    """Force the names of the folders that hold `path` to disk, which may all be new; SQLite forces those of files."""
+    for folder in path.resolve().parent.parents:
+        with suppress(PermissionError):  # where nothing can be read, nothing was made
+            file = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(file)
+            except OSError as error:
+                # Some file systems keep names without being asked, and refuse.
+                if error.errno == errno.EIO:
+                    raise StorageError(f"{folder}: cannot be written: {error.strerror}") from error
+            finally:
+                os.close(file)
+
+
 def _document_row(stored: StoredDocument, generation: int) -> tuple[Any, ...]:
     document = stored.document
     content = (document.doc_id, document.title, document.text, _metadata_json(document))
@@ -259,7 +409,7 @@ def _document_row(stored: StoredDocument, generation: int) -> tuple[Any, ...]:
 def _passage_row(stored: StoredPassage, ordinal: int, document: Document) -> tuple[Any, ...]:
     passage = stored.passage
     text = None if passage.text == document.text else passage.text
-    return (passage.passage_id, passage.doc_id, ordinal, text, stored.language, stored.vector)
+    return (passage.passage_id, passage.doc_id, ordinal, text, stored.language)
 
 
 def _metadata_json(document: Document) -> str:

@@ -89,13 +89,13 @@ class _Model:
     """A model in memory."""
 
     def __init__(self, folder: Path) -> None:
-        description, graph, self._weights = load_model(folder)
+        description, graph, weights = load_model(folder)
         self._connectors = Connectors(description.connectors)
         self._width = np.array(description.width, dtype=np.float32)
         self._calibration = description.calibration
         try:
             self._vocabulary = Vocabulary(base_folder(), description.characters)
-            self._session = _session(graph, self._weights)
+            self._session = _session(graph, weights)
             self.rewrite_all({0: _PROBE})
         except Exception as error:  # onnxruntime has a class of error for each of its states
             raise StorageError(f"{folder}: graph, weights and description do not fit together: {error}") from error
@@ -155,7 +155,7 @@ class _Model:
 
 
 def _session(graph: bytes, weights: Weights) -> onnxruntime.InferenceSession:
-    """Return the graph, ready to run on `weights`, which must live as long: it reads them where they are."""
+    """Return the graph, ready to run on a copy of `weights` of its own."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in weights.values()]

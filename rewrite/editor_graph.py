@@ -12,13 +12,14 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 Shapes = dict[str, tuple[int, ...]]
+Values = list[onnx.ValueInfoProto]
 
 _OPSET = 20
 _MICROSOFT = 1
 _EPSILON = 1e-12
 
 
-class _Graph:
+class Graph:
     """Collects nodes; every weight is an initializer whose data is said to lie outside."""
 
     def __init__(self, shapes: Shapes) -> None:
@@ -29,6 +30,7 @@ class _Graph:
         self._count = 0
 
     def weight(self, name: str) -> str:
+        """Return the weight of that name, whose shape must be known."""
         if name not in self._used:
             tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=self._shapes[name])
             tensor.data_location = TensorProto.EXTERNAL
@@ -42,6 +44,7 @@ class _Graph:
         return name
 
     def constant(self, *values: int) -> str:
+        """Return a vector of whole numbers."""
         name = "c_" + "_".join(map(str, values)).replace("-", "m")
         self._constants[name] = numpy_helper.from_array(np.array(values, dtype=np.int64), name)
         return name
@@ -54,16 +57,19 @@ class _Graph:
         name: str | None = None,
         **attributes: Any,  # noqa: ANN401 # what onnx takes
     ) -> str:
+        """Add a node and return its output."""
         self._count += 1
         out = name or f"{operator.lower()}_{self._count}"
         self.nodes.append(helper.make_node(operator, inputs, [out], domain=domain, **attributes))
         return out
 
     def linear(self, x: str, layer: str, name: str | None = None) -> str:
+        """Multiply by a matrix and add a bias."""
         product = self.node("MatMul", x, self.weight(f"{layer}.weight"))
         return self.node("Add", product, self.weight(f"{layer}.bias"), name=name)
 
     def norm(self, x: str, layer: str, epsilon: float = _EPSILON) -> str:
+        """Normalize over the last axis (Ba, Kiros & Hinton, 2016)."""
         return self.node(
             "LayerNormalization",
             x,
@@ -73,14 +79,21 @@ class _Graph:
             epsilon=epsilon,
         )
 
-    @property
-    def initializers(self) -> list[onnx.TensorProto]:
-        return [*self._used.values(), *self._constants.values()]
+    def serialized(self, name: str, inputs: Values, outputs: Values) -> bytes:
+        """Return the graph as ONNX writes it, with `inputs` in and `outputs` out."""
+        initializers = [*self._used.values(), *self._constants.values()]
+        model = helper.make_model(
+            helper.make_graph(self.nodes, name, inputs, outputs, initializers),
+            opset_imports=[helper.make_opsetid("", _OPSET), helper.make_opsetid("com.microsoft", _MICROSOFT)],
+            ir_version=10,
+        )
+        serialized: bytes = model.SerializeToString(deterministic=True)
+        return serialized
 
 
 def build_graph(shapes: Shapes, *, layers: int, heads: int, pointer: int) -> bytes:
     """Return the graph, serialized; `shapes` of all weights by name, linear weights as (inputs, outputs)."""
-    graph = _Graph(shapes)
+    graph = Graph(shapes)
     states = _encoder(graph, layers, heads)
     _heads(graph, states, pointer)
     integers = {"ids": ("B", "T"), "roles": ("B", "T"), "gaps": ("B", "G", 2), "places": ("B", "U")}
@@ -88,22 +101,23 @@ def build_graph(shapes: Shapes, *, layers: int, heads: int, pointer: int) -> byt
     inputs.append(helper.make_tensor_value_info("mask", TensorProto.INT32, ("B", "T")))
     outputs = {"delete": 2, "connect": 3, "none": 3, "points": 4, "edit": 2, "tag": 2}
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * rank) for name, rank in outputs.items()]
-    model = helper.make_model(
-        helper.make_graph(graph.nodes, "editor", inputs, values, graph.initializers),
-        opset_imports=[helper.make_opsetid("", _OPSET), helper.make_opsetid("com.microsoft", _MICROSOFT)],
-        ir_version=10,
-    )
-    serialized: bytes = model.SerializeToString(deterministic=True)
-    return serialized
+    return graph.serialized("editor", inputs, values)
 
 
-def _encoder(graph: _Graph, layers: int, heads: int) -> str:
-    """Add BERT (Devlin et al., NAACL 2019): embeddings, then layers with the norm behind each half."""
+def _encoder(graph: Graph, layers: int, heads: int) -> str:
     words = graph.node("Gather", graph.weight("words"), "ids")
     length = graph.node("Shape", "ids", start=1, end=2)
     first = graph.node("Slice", graph.weight("positions"), graph.constant(0), length, graph.constant(0))
     roles = graph.node("Gather", graph.weight("roles_table"), "roles")
     x = graph.norm(graph.node("Add", graph.node("Add", words, first), roles), "embedding_norm")
+    return add_layers(graph, x, layers, heads)
+
+
+def add_layers(graph: Graph, x: str, layers: int, heads: int) -> str:
+    """Add the layers of BERT (Devlin et al., NAACL 2019), with the norm behind each half, to the embeddings `x`.
+
+    The input "mask", int32 (batch, length), is 1 where there is a word piece.
+    """
     for i in range(layers):
         at = f"layer{i}"
         query, key, value = (graph.linear(x, f"{at}.{part}") for part in ("query", "key", "value"))
@@ -114,7 +128,7 @@ def _encoder(graph: _Graph, layers: int, heads: int) -> str:
     return x
 
 
-def _heads(graph: _Graph, states: str, pointer: int) -> None:
+def _heads(graph: Graph, states: str, pointer: int) -> None:
     left, right = (
         _gathered(graph, states, graph.node("Gather", "gaps", graph.constant(side), axis=2), squeeze=True)
         for side in (0, 1)
@@ -136,7 +150,7 @@ def _heads(graph: _Graph, states: str, pointer: int) -> None:
     graph.node("Squeeze", graph.linear(units, "tag"), graph.constant(2), name="tag")
 
 
-def _gathered(graph: _Graph, states: str, index: str, *, squeeze: bool = False) -> str:
+def _gathered(graph: Graph, states: str, index: str, *, squeeze: bool = False) -> str:
     """Take the states at `index`, row by row."""
     index = graph.node("Squeeze", index, graph.constant(2)) if squeeze else index
     index = graph.node("Unsqueeze", index, graph.constant(2))

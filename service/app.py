@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Annotated, Any
 
 import anyio.to_thread
@@ -131,7 +132,10 @@ def create_app(querywright: Querywright) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         # All work runs in this one bounded pool, never on the event loop.
         anyio.to_thread.current_default_thread_limiter().total_tokens = querywright.settings.threads
+        threading.Thread(target=querywright.catch_up, name="catch up", daemon=True).start()
         yield
+        with suppress(StorageError):  # the next start builds what was not saved
+            querywright.collection_store.flush()
         querywright.close()
 
     app = FastAPI(
@@ -247,6 +251,15 @@ def _documents(router: APIRouter, querywright: Querywright) -> None:
     @router.delete(path, response_model=Count, summary="Delete documents by id")
     def delete(name: str, doc_id: Annotated[list[str], Query(max_length=1000)]) -> Response:
         return _json(Count(count=querywright.delete(name, doc_id)).model_dump())
+
+    @router.post(
+        "/v1/collections/{name}/flush",
+        status_code=204,
+        response_class=Response,
+        summary="Make the index as a clean build would, and save it",
+    )
+    def flush(name: str) -> None:
+        querywright.flush(name)
 
 
 _CATALOG_EXAMPLES = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import signal
 import socket
 import sys
@@ -21,6 +22,7 @@ from rich.table import Table
 
 from .. import InputError, QuerywrightError, StorageError, UnavailableError
 from ..eval.commands import register
+from ..retrieval.filters import Filter
 from ..retrieval.sources import read_jsonl
 from ..rewrite.catalog import Catalog
 from ..rewrite.query import Query, Rewrite
@@ -172,7 +174,10 @@ def search(
     collection: CollectionName,
     k: Annotated[int, typer.Option("-k", help="How many results.")] = 10,
     legs: Annotated[str, typer.Option(help="lexical, dense or hybrid.")] = "hybrid",
-    filters: Annotated[list[str] | None, typer.Option("--filter", help="KEY=VALUE; repeat a key for any-of.")] = None,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option("--filter", help="KEY=VALUE, repeat a key for any-of; or a range: KEY>=VALUE, >, <=, <."),
+    ] = None,
     home: Home = None,
     history: History = None,
     profile: Profile = None,
@@ -294,14 +299,26 @@ def _json_file(path: Path) -> Any:  # noqa: ANN401
         raise InputError(f"{path}:{error.lineno}: not valid JSON: {error.msg}") from error
 
 
-def _filters(options: list[str]) -> dict[str, list[str]] | None:
-    wanted: dict[str, list[str]] = {}
+_FILTER = re.compile(r"([^=<>]+)(>=|<=|=|>|<)(.*)", re.DOTALL)
+_BOUNDS = {">=": "gte", ">": "gt", "<=": "lte", "<": "lt"}
+
+
+def _filters(options: list[str]) -> Filter | None:
+    """Join filters: a key given twice with = has several values, one with < and > is a range of both."""
+    values: dict[str, list[str]] = {}
+    ranges: dict[str, dict[str, str]] = {}
     for option in options:
-        key, equals, value = option.partition("=")
-        if not equals or not key:
-            raise InputError(f"--filter: expected KEY=VALUE, got {option!r}")
-        wanted.setdefault(key, []).append(value)
-    return wanted or None
+        match = _FILTER.fullmatch(option)
+        if not match:
+            raise InputError(f"--filter: expected KEY=VALUE, or >=, >, <= or < in place of =, got {option!r}")
+        key, sign, value = match.groups()
+        if sign == "=":
+            values.setdefault(key, []).append(value)
+        elif ranges.setdefault(key, {}).setdefault(_BOUNDS[sign], value) != value:
+            raise InputError(f"--filter: {key!r} has two values after {sign}")
+    if both := values.keys() & ranges.keys():
+        raise InputError(f"--filter: {min(both)!r} has both a value and a range: expected one of them")
+    return values | ranges or None
 
 
 def _catalog(path: Path | None) -> Catalog | None:

@@ -149,6 +149,10 @@ class Client:
         path = collection_path(collection) + "/documents"
         return sum(count_of(self._send("DELETE", path, params={"doc_id": some})) for some in batches(doc_ids))
 
+    def flush(self, collection: str) -> None:
+        """Make a collection's index as a clean build would, and save it; searches go on meanwhile."""
+        self._send("POST", collection_path(collection) + "/flush")
+
     def catalog(self, collection: str) -> StoredCatalog:
         """Return a collection's own catalog as it was written. Raises NotFoundError when it has none."""
         return stored_catalog(self._answered("GET", collection_path(collection) + "/catalog"))
@@ -291,6 +295,10 @@ class AsyncClient:
         path = collection_path(collection) + "/documents"
         return sum([count_of(await self._send("DELETE", path, params={"doc_id": some})) for some in batches(doc_ids)])
 
+    async def flush(self, collection: str) -> None:
+        """Make a collection's index as a clean build would, and save it; searches go on meanwhile."""
+        await self._send("POST", collection_path(collection) + "/flush")
+
     async def catalog(self, collection: str) -> StoredCatalog:
         """Return a collection's own catalog as it was written. Raises NotFoundError when it has none."""
         return stored_catalog(await self._answered("GET", collection_path(collection) + "/catalog"))
@@ -379,7 +387,7 @@ def search_row(
 
 def collection_path(name: str) -> str:
     """Return the path of a collection; its name is checked here, so that it cannot lead elsewhere."""
-    from ..retrieval.collection import check_name  # noqa: PLC0415 # numpy, for a client only when needed
+    from ..retrieval.home import check_name  # noqa: PLC0415 # numpy, for a client only when needed
 
     return f"/v1/collections/{check_name(name)}"
 

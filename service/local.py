@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -14,11 +15,14 @@ from typing import Any, Self
 from zoneinfo import ZoneInfo
 
 from .. import InputError, NotFoundError, QuerywrightError
-from ..retrieval.collection import Collection, Collections, Filter, Leg, check_legs, check_name
-from ..retrieval.dense import load_encoder
+from ..retrieval.collection import Collection, Filter, Leg, check_legs
+from ..retrieval.encoders import load_encoder
+from ..retrieval.home import Collections, check_name
 from ..retrieval.lexical import BM25
 from ..retrieval.passage import Document
+from ..retrieval.segment import Indexing
 from ..retrieval.sources import keeps_whole, read_source
+from ..retrieval.spaces import load_spaces
 from ..rewrite.catalog import Catalog
 from ..rewrite.query import Answered, Query, Rewrite, Role, Turn
 from .answer import Answer
@@ -46,12 +50,14 @@ class Querywright:
 
     def __init__(self, home: str | Path | None = None, **settings: Any) -> None:  # noqa: ANN401 # of Settings
         self.settings = Settings.load(home=home, **settings)
+        self._closed = threading.Event()
         self._pipeline = Pipeline(self.settings)
         self.catalogs = Catalogs(self.settings.home)
         self.collection_store = Collections(
             self.settings.home,
-            lambda: _encoder(self.settings.encoder),
-            BM25(self.settings.bm25_k1, self.settings.bm25_b),
+            lambda: load_spaces(self.settings.encoder, load_encoder),
+            indexing(self.settings),
+            load_encoder,
         )
 
     @property
@@ -69,6 +75,7 @@ class Querywright:
 
     def close(self) -> None:
         """Close every collection and stop the rewriters."""
+        self._closed.set()
         self._pipeline.close()
         self.collection_store.close()
 
@@ -167,6 +174,21 @@ class Querywright:
                 problems.append(str(error))
         return problems
 
+    def catch_up(self) -> None:
+        """Encode anew what comes from an earlier encoder, collection by collection, until done or closed.
+
+        A service does so in the background; meanwhile each is searched by the vectors that it has.
+        """
+        for name in self.collection_store.names():
+            try:
+                opened = self.collection_store.open(name)
+                if opened.outdated and opened.reencode(stopped=self._closed.is_set):
+                    opened.flush()
+            except QuerywrightError as error:
+                if self._closed.is_set():
+                    return
+                _log.warning("collection %r: %s", name, error)
+
     def _known(self, collection: str | None, catalog: Catalog | None, budget_ms: int | None = None) -> Known:
         """Return what is known around a query about `collection`, which must exist, or the default one if it does."""
         name = self.settings.default_collection if collection is None else collection
@@ -222,6 +244,13 @@ class Querywright:
 
     # ---------------------------------------------------------------------------------- catalogs
 
+    def flush(self, collection: str) -> None:
+        """Make a collection's index as a clean build would, and save it; searches go on meanwhile.
+
+        A large collection scores what was written lately by the statistics of what was there before, until then.
+        """
+        self.collection_store.open(collection).flush()
+
     def catalog(self, collection: str) -> StoredCatalog:
         """Return a collection's own catalog as it was written. Raises NotFoundError when it has none."""
         found = self.catalogs.read(self._existing(collection))
@@ -272,6 +301,8 @@ class Querywright:
         given = read_catalog(Path(catalog)) if catalog is not None else None  # before anything is made
         with self._opened_or_made(collection) as opened:
             total = _index(opened, list(map(Path, sources)), progress)
+            opened.reencode()
+            opened.flush()
             if given is not None:
                 self.catalogs.put(collection, given.text, given.format)
         return total
@@ -300,8 +331,9 @@ class Querywright:
         return replace(query, now=datetime.now(UTC).astimezone(ZoneInfo(self.settings.timezone)))
 
 
-def _encoder(name: str) -> Any:  # noqa: ANN401 # Encoder | None
-    return None if name == "none" else load_encoder(name)
+def indexing(settings: Settings) -> Indexing:
+    """Return how `settings` say that passages are indexed."""
+    return Indexing(BM25(settings.bm25_k1, settings.bm25_b), settings.lexical_engine, settings.device)
 
 
 def _index(collection: Collection, sources: Sequence[Path], progress: Callable[[int], None] | None) -> int:

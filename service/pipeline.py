@@ -16,10 +16,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from .. import InputError, QuerywrightError
+from .. import InputError, QuerywrightError, StorageError
 from ..retrieval.collection import Collection, Filter, Leg, Snapshot, check_k, check_legs
-from ..retrieval.fusion import Ranking, convex
-from ..retrieval.snapshot import DEPTH, check_filter
+from ..retrieval.filters import check_filter
+from ..retrieval.fitting import Fusion
+from ..retrieval.fusion import Ranking, fuse
+from ..retrieval.rerank import Reranking, load_reranker
+from ..retrieval.snapshot import DEPTH
 from ..rewrite.catalog import Catalog
 from ..rewrite.deadline import within
 from ..rewrite.editor import BilingualEditor
@@ -76,6 +79,8 @@ class Pipeline:
         self._known = RewriteCache(settings.rewrite_cache)
         self._prompt = load_prompt(settings.llm_prompt) if settings.llm_prompt else DEFAULT_PROMPT
         self._executor = ThreadPoolExecutor(settings.threads, thread_name_prefix="rewrite")
+        self._fusion = Fusion(settings.fusion, settings.lexical_weight)
+        self._reranking = _reranking(settings)
 
     def __enter__(self) -> Self:
         return self
@@ -88,6 +93,8 @@ class Pipeline:
     def close(self) -> None:
         """Stop taking rewrites; one that hangs does not hold up the caller."""
         self._executor.shutdown(wait=False, cancel_futures=True)
+        if self._reranking is not None:
+            self._reranking.close()
 
     # ---------------------------------------------------------------------------------- rewriters
 
@@ -239,7 +246,8 @@ class Pipeline:
             known = about(known, collection, snapshot)
             known = replace(known, signs=partial(_waited, signs, self._budget(known)) if keep_original else None)
         running = self._begin(query, rewriter, known)
-        search = _Search(snapshot, wanted, max(k, DEPTH), filter, trace, self._settings.lexical_weight)
+        fusion = self._fusion_of(collection, trace)
+        search = _Search(snapshot, wanted, max(k, DEPTH), filter, trace, fusion.lexical_weight)
         try:
             lists = search.batch([(query.query, 1.0)], "search_original", signs) if keep_original else []
         finally:
@@ -258,11 +266,33 @@ class Pipeline:
             lists = [(ranking, weight * share) for ranking, weight in lists]
             lists += search.batch(texts, "search_rewrite")
         with trace.stage("fuse") as notes:
-            fused = _fuse(lists)
+            fused = fuse([ranking for ranking, _ in lists], [weight for _, weight in lists], fusion.method)
             notes.append(f"{len(lists)} lists")
+        fused = self._reranked(rewrite.rewrite, fused, snapshot, trace)
         if not lists:
             trace.degrade("no_leg_reads_query")
         return Answer(tuple(snapshot.hits(fused, k)), rewrite, trace.degraded, tuple(trace.stages))
+
+    def _fusion_of(self, collection: Collection, trace: _Trace) -> Fusion:
+        """Return what was fitted for the collection, else what is set."""
+        try:
+            return collection.fusion() or self._fusion
+        except StorageError as error:
+            _log.warning("fusion: %s", error)
+            trace.degrade("fusion_failed")
+            return self._fusion
+
+    def _reranked(self, text: str, fused: Ranking, snapshot: Snapshot, trace: _Trace) -> Ranking:
+        """Return `fused` in the order that the reranker gives its best, as it is where there is none or it fails."""
+        if self._reranking is None or not len(fused):
+            return fused
+        with trace.stage("rerank"):
+            try:
+                return self._reranking(text, fused, lambda position: snapshot.passage(position).indexed_text)
+            except Exception as error:  # noqa: BLE001 # a model that is not there, is late, or of another kind
+                _log.warning("reranker failed: %s: %s", type(error).__name__, error)
+                trace.degrade("rerank_failed")
+                return fused
 
     def _share(self, rewrite: Rewrite) -> float:
         base, slope = self._settings.rewrite_share_base, self._settings.rewrite_share_slope
@@ -349,6 +379,8 @@ class _Search:
                 self.trace.degrade("dense_failed")
             else:
                 found = [lists | more for lists, more in zip(found, dense, strict=True)]
+                if self.snapshot.degraded:
+                    self.trace.degrade("dense_on_cpu")
         return found
 
 
@@ -418,5 +450,7 @@ def rewrite_share(confidence: float, base: float = 0.2, slope: float = 0.6) -> f
     return min(0.95, max(0.01, base + slope * confidence))
 
 
-def _fuse(lists: Sequence[tuple[Ranking, float]]) -> Ranking:
-    return convex([ranking for ranking, _ in lists], [weight for _, weight in lists])
+def _reranking(settings: Settings) -> Reranking | None:
+    if settings.rerank_model is None:
+        return None
+    return Reranking(load_reranker(settings.rerank_model), settings.rerank_depth, settings.rerank_ms / 1000)

@@ -24,6 +24,27 @@ MAX_BUDGET_MS = 60_000
 _BudgetMs = Annotated[int, Field(ge=1, le=MAX_BUDGET_MS, description="how long the rewriters may take")]
 _Key = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 _Scalar = str | int | float | bool
+_SCALAR_SCHEMA = {"anyOf": [{"type": kind} for kind in ("string", "number", "boolean")]}
+_Condition = Annotated[
+    Any,  # check_filter has one message for each thing that can be wrong
+    WithJsonSchema(
+        {
+            "anyOf": [
+                *_SCALAR_SCHEMA["anyOf"],
+                {"type": "array", "items": _SCALAR_SCHEMA, "description": "any of them"},
+                {
+                    "type": "object",
+                    "description": "a range: numbers compare as numbers, strings as strings",
+                    "properties": {
+                        name: {"anyOf": [{"type": "string"}, {"type": "number"}]} for name in ("gte", "gt", "lte", "lt")
+                    },
+                    "additionalProperties": False,
+                    "minProperties": 1,
+                },
+            ]
+        }
+    ),
+]
 _LEG_NAMES = ["lexical", "dense"]
 _Legs = Annotated[
     Any,  # check_legs has one message for whatever else comes
@@ -107,7 +128,7 @@ class SearchOptions(BaseModel):
     collection: str | None = Field(None, description="the service's default collection if absent")
     k: int = Field(10, ge=1, le=1000)
     legs: _Legs = ["lexical", "dense"]
-    filter: dict[_Key, _Scalar | list[_Scalar]] | None = None
+    filter: dict[_Key, _Condition] | None = None
 
 
 class QueryRequest(QueryModel, SearchOptions):

@@ -12,6 +12,9 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from .. import InputError
+from ..retrieval.dense_gpu import Device
+from ..retrieval.fusion import Method
+from ..retrieval.segment import LexicalEngine
 
 PREFIX = "QUERYWRIGHT_"
 
@@ -32,8 +35,20 @@ class Settings(BaseModel):
     encoder: str = "minilm"
     """`minilm` (embedded, English), a sentence-transformers name, or a model's folder."""
 
-    lexical_weight: float = Field(default=0.5, gt=0, lt=1)
+    fusion: Method = Method.THEORETICAL
+    """How ranked lists are fused: theoretical, min-max, z-score or rrf. A collection that was fitted has its own."""
+    lexical_weight: float = Field(default=0.45, gt=0, lt=1)
     """What the lexical leg weighs where both legs read a text; the dense one has the rest."""
+    rerank_model: str | None = None
+    """A cross-encoder's name or folder, which orders the best hits anew; off unless set."""
+    rerank_depth: int = Field(default=20, ge=1, le=1000)
+    """How many of the best hits it reads."""
+    rerank_ms: int = Field(default=2000, ge=1, le=60_000)
+    """How long a search waits for it before it goes on without."""
+    lexical_engine: LexicalEngine = LexicalEngine.BM25
+    """`bm25`, the project's own, or `rank-bm25`, slow and for comparison."""
+    device: Device = Device.AUTO
+    """Where vectors are scanned: cpu, cuda, or auto, which is a GPU where one is seen."""
     bm25_k1: float = Field(default=1.5, ge=0, le=10)
     bm25_b: float = Field(default=0.75, ge=0, le=1)
 

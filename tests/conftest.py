@@ -16,7 +16,7 @@ from hypothesis import settings
 from numpy.typing import NDArray
 
 from querywright.retrieval.collection import Collection
-from querywright.retrieval.dense import Encoder, load_encoder
+from querywright.retrieval.encoders import Encoder, load_encoder
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # The workers share the cores: threads of each would only wait for one another.

@@ -18,7 +18,8 @@ from querywright.eval.cache import Cache, digest, library_versions, settings_dig
 from querywright.eval.evaluation import run
 from querywright.eval.remembered import Remembered
 from querywright.eval.report import Report
-from querywright.retrieval.collection import Collection, Collections, Leg
+from querywright.retrieval.collection import Collection, Leg
+from querywright.retrieval.home import Collections
 from querywright.retrieval.passage import Document
 from querywright.rewrite import editor
 from querywright.rewrite.query import Query, Rewrite

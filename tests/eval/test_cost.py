@@ -15,7 +15,7 @@ from querywright.eval.cache import settings_digest
 from querywright.eval.cost import UNTOLD, llm_cost, table, unreported
 from querywright.eval.evaluation import run
 from querywright.eval.report import Report
-from querywright.retrieval.collection import Collections
+from querywright.retrieval.home import Collections
 from querywright.rewrite.query import Usage
 from querywright.service.pipeline import Pipeline
 from querywright.service.settings import Settings

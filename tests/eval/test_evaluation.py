@@ -21,8 +21,8 @@ from querywright.eval.measures import MEASURES, means, per_query
 from querywright.eval.report import Report
 from querywright.eval.runs import read_run, run_path
 from querywright.eval.searches import collection_name, index, parse_legs
-from querywright.retrieval.collection import Collections
-from querywright.retrieval.dense import DEFAULT_ENCODER, load_encoder
+from querywright.retrieval.encoders import DEFAULT_ENCODER, load_encoder
+from querywright.retrieval.home import Collections
 from querywright.retrieval.sources import read_source
 from querywright.service.pipeline import Pipeline
 from querywright.service.settings import Settings

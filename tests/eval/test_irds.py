@@ -12,7 +12,7 @@ import pytest
 from querywright import DatasetError, InputError, UnavailableError
 from querywright.eval.evaluation import run
 from querywright.eval.specs import load_dataset
-from querywright.retrieval.collection import Collections
+from querywright.retrieval.home import Collections
 from querywright.rewrite.query import Role, Turn
 from querywright.service.pipeline import Pipeline
 from querywright.service.settings import Settings

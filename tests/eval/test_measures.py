@@ -13,7 +13,7 @@ from querywright.eval.dataset import Dataset
 from querywright.eval.evaluation import run
 from querywright.eval.measures import MEASURES, Judge, mean, means, per_query
 from querywright.eval.runs import ranking, read_run, run_path
-from querywright.retrieval.collection import Collections
+from querywright.retrieval.home import Collections
 from querywright.service.pipeline import Pipeline
 from querywright.service.settings import Settings
 

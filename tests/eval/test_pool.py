@@ -13,7 +13,7 @@ from querywright import DatasetError, InputError
 from querywright.eval.bench import Bench
 from querywright.eval.pool import COLUMNS, Pooled, pool
 from querywright.eval.specs import load_dataset
-from querywright.retrieval.collection import Collections
+from querywright.retrieval.home import Collections
 from querywright.service.pipeline import Pipeline
 from querywright.service.settings import Settings
 

@@ -18,8 +18,8 @@ from querywright.eval.measures import MEASURES
 from querywright.eval.report import Report, document, markdown, report, to_json, write
 from querywright.eval.rewriting import gold_slots
 from querywright.eval.significance import holm
-from querywright.retrieval.collection import Collections
-from querywright.retrieval.dense import Encoder
+from querywright.retrieval.encoders import Encoder
+from querywright.retrieval.home import Collections
 from querywright.service.pipeline import Pipeline
 from querywright.service.settings import Settings
 

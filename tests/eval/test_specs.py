@@ -13,7 +13,7 @@ import pytest
 from querywright import DatasetError, InputError, MissingExtraError, NotFoundError
 from querywright.eval.dataset import Dataset
 from querywright.eval.specs import load_dataset, load_queries
-from querywright.retrieval.collection import Collections
+from querywright.retrieval.home import Collections
 from querywright.retrieval.passage import Document
 from querywright.rewrite.query import Role
 

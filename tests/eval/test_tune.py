@@ -19,8 +19,9 @@ from querywright.eval.measures import per_query
 from querywright.eval.prepared import Corner, Parameters, Prepared
 from querywright.eval.runs import ranking
 from querywright.eval.tune import Grid, corners, tune
-from querywright.retrieval.collection import Collection, Collections
-from querywright.retrieval.dense import Encoder
+from querywright.retrieval.collection import Collection
+from querywright.retrieval.encoders import Encoder
+from querywright.retrieval.home import Collections
 from querywright.retrieval.snapshot import Leg
 from querywright.retrieval.sources import read_source
 from querywright.rewrite.catalog import Catalog

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from querywright.eval.evaluation import run
-from querywright.retrieval.collection import Collections
+from querywright.retrieval.home import Collections
 from querywright.service.pipeline import Pipeline
 from querywright.service.settings import Settings
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from querywright import ConflictError, InputError, NotFoundError, StorageError
-from querywright.retrieval.collection import Collection, Collections, Leg, check_legs
-from querywright.retrieval.dense import Encoder
+from querywright.retrieval.collection import Collection, Leg, check_legs
+from querywright.retrieval.encoders import Encoder
+from querywright.retrieval.home import Collections
 from querywright.retrieval.passage import Document
 
 LEXICAL = (Leg.LEXICAL,)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from querywright import InputError
-from querywright.retrieval.fusion import Ranking, best, convex, min_max, rrf
+from querywright.retrieval.fusion import Method, Ranking, best, calibrate, convex, fuse, join, min_max, rrf
 
 scores = st.floats(-1e6, 1e6, width=32)
 
@@ -16,10 +16,12 @@ def rankings(draw: st.DrawFn, min_size: int = 0) -> Ranking:
     return make(ordered)
 
 
-def make(pairs: list[tuple[int, float]]) -> Ranking:
+def make(pairs: list[tuple[int, float]], least: float = 0.0, *, whole: bool = False) -> Ranking:
     return Ranking(
         np.array([position for position, _ in pairs], dtype=np.int64),
         np.array([score for _, score in pairs], dtype=np.float32),
+        least,
+        whole,
     )
 
 
@@ -102,3 +104,138 @@ def test_best_is_the_head_of_the_full_sort(found: dict[int, int], depth: int) ->
     ranking = best(positions, np.array([found[p] for p in sorted(found)], dtype=np.float32), depth)
     expected = sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))[:depth]
     assert pairs(ranking) == expected
+
+
+CONVEX = [Method.MIN_MAX, Method.THEORETICAL, Method.Z_SCORE]
+
+
+def convex_by(method: Method, ranking: Ranking) -> list[float]:
+    return convex([ranking], normalise=method).scores.tolist()
+
+
+def test_theory_measures_from_the_least_of_the_leg() -> None:
+    cut = make([(1, 10.0), (2, 9.0), (3, 8.0)])
+    assert convex_by(Method.THEORETICAL, cut) == [pytest.approx(0.2), pytest.approx(0.1), 0.0]
+    whole = make([(1, 10.0), (2, 9.0), (3, 8.0)], whole=True)
+    assert convex_by(Method.THEORETICAL, whole) == [1.0, pytest.approx(0.9), pytest.approx(0.8)]
+    cosines = make([(1, 0.6), (2, 0.2)], least=-1.0)
+    assert convex_by(Method.THEORETICAL, cosines) == [pytest.approx(0.25), 0.0]
+
+
+def test_a_flat_list_decides_little_by_theory_and_everything_by_min_max() -> None:
+    flat, steep = make([(1, 5.01), (2, 5.0)]), make([(2, 9.0), (1, 4.0)])
+    assert convex([flat, steep], [3, 2]).positions.tolist() == [1, 2]
+    assert convex([flat, steep], [3, 2], Method.THEORETICAL).positions.tolist() == [2, 1]
+
+
+def test_z_scores_count_in_deviations() -> None:
+    scores = [9.0, 5.0, 1.0]
+    found = convex_by(Method.Z_SCORE, make(list(enumerate(scores))))
+    assert found == pytest.approx([8 / np.std(scores), 4 / np.std(scores), 0.0])
+    whole = convex_by(Method.Z_SCORE, make(list(enumerate(scores)), whole=True))
+    assert whole == pytest.approx([one + 1 for one in found])
+
+
+@pytest.mark.parametrize(
+    ("method", "whole", "score"),
+    [
+        (Method.MIN_MAX, False, 1.0),
+        (Method.THEORETICAL, True, 1.0),
+        (Method.THEORETICAL, False, 0.0),  # as good as what was cut off
+        (Method.Z_SCORE, True, 1.0),
+        (Method.Z_SCORE, False, 0.0),
+    ],
+)
+def test_single_hits_and_equal_scores(*, method: Method, whole: bool, score: float) -> None:
+    assert convex_by(method, make([(4, 7.0)], whole=whole)) == [score]
+    assert convex_by(method, make([(4, 7.0), (5, 7.0)], whole=whole)) == [score, score]
+
+
+def test_scores_under_the_least_lower_it() -> None:
+    assert convex_by(Method.THEORETICAL, make([(1, -0.1), (2, -0.3)], whole=True)) == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("method", CONVEX)
+def test_normalising_survives_the_widest_numbers(method: Method) -> None:
+    for scores in ([1.7e308, 0.0, -1.7e308], [1.7e308, 1.6e308], [5e-324, 0.0], [0.0, 0.0], [-1.7e308]):
+        found = convex([Ranking(np.arange(len(scores)), np.array(scores), -1.7e308)], normalise=method)
+        assert np.isfinite(found.scores).all()
+
+
+@pytest.mark.parametrize("method", CONVEX)
+@given(ranking=rankings(min_size=1), factor=st.sampled_from([0.25, 2.0, 1024.0]), whole=st.booleans())
+def test_the_unit_of_scores_does_not_matter(*, method: Method, ranking: Ranking, factor: float, whole: bool) -> None:
+    here = Ranking(ranking.positions, ranking.scores.astype(np.float64), -3.0, whole)
+    there = Ranking(here.positions, here.scores * factor, -3.0 * factor, whole)
+    assert convex_by(method, there) == pytest.approx(convex_by(method, here), abs=1e-6)
+
+
+@pytest.mark.parametrize("method", CONVEX)
+@given(ranking=rankings(min_size=1), whole=st.booleans())
+def test_normalised_scores_keep_their_order_and_are_never_negative(
+    *, method: Method, ranking: Ranking, whole: bool
+) -> None:
+    found = convex_by(method, Ranking(ranking.positions, ranking.scores, 0.0, whole))
+    assert found == sorted(found, reverse=True)
+    assert min(found) >= 0
+
+
+def test_fuse_by_each_method() -> None:
+    lists, weights = [make([(1, 9.0), (2, 5.0)]), make([(2, 0.9), (3, 0.1)])], [1.0, 3.0]
+    assert pairs(fuse(lists, weights, Method.RRF)) == pairs(rrf(lists, weights))
+    for method in CONVEX:
+        assert pairs(fuse(lists, weights, method)) == pairs(convex(lists, weights, method))
+    with pytest.raises(InputError, match="normalise"):
+        convex(lists, weights, Method.RRF)
+
+
+def test_a_list_is_whole_until_it_is_cut() -> None:
+    scores = np.array([3.0, 2.0, 1.0])
+    assert best(np.arange(3), scores, 3).whole
+    assert not best(np.arange(3), scores, 2).whole
+    assert best(np.arange(3), scores, 3).head(3).whole
+    assert not best(np.arange(3), scores, 3).head(2).whole
+    assert make([(1, 2.0)], -1.0).head(1).least == -1.0
+
+
+def test_calibrated_scores_are_deviations_above_chance() -> None:
+    found = calibrate(make([(1, 0.7), (2, 0.4)], -1.0), mean=0.1, deviation=0.2)
+    assert found.scores.tolist() == pytest.approx([3.0, 1.5])
+    assert found.least == 0.0
+    for mean, deviation in ((0.0, 0.0), (0.0, -1.0), (float("nan"), 1.0), (0.0, float("inf"))):
+        with pytest.raises(InputError, match="calibrate"):
+            calibrate(make([(1, 1.0)]), mean, deviation)
+
+
+def test_calibrating_keeps_neither_space_from_the_other() -> None:
+    narrow, wide = make([(1, 0.95), (3, 0.93)]), make([(2, 0.5), (4, 0.25)])
+    assert join([narrow, wide], 4).positions.tolist() == [1, 3, 2, 4]
+    joined = join([calibrate(narrow, 0.9, 0.02), calibrate(wide, 0.05, 0.1)], 4)
+    assert joined.positions.tolist() == [2, 1, 4, 3]
+
+
+@given(
+    lists=st.lists(rankings(), min_size=1, max_size=4),
+    depth=st.integers(1, 30),
+    whole=st.lists(st.booleans(), min_size=4, max_size=4),
+)
+def test_joined_lists_are_the_best_of_all(lists: list[Ranking], depth: int, whole: list[bool]) -> None:
+    offsets = [31 * number for number in range(len(lists))]
+    given = [Ranking(one.positions, one.scores, 0.0, flag) for one, flag in zip(lists, whole, strict=False)]
+    everything = [
+        (position + offset, score)
+        for ranking, offset in zip(given, offsets, strict=True)
+        for position, score in pairs(ranking)
+    ]
+    found = join(given, depth, offsets)
+    assert pairs(found) == sorted(everything, key=lambda pair: (-pair[1], pair[0]))[:depth]
+    assert found.whole == (all(whole[: len(lists)]) and len(everything) <= depth)
+
+
+def test_joining_keeps_the_highest_score_and_the_lowest_least() -> None:
+    found = join([make([(1, 2.0), (2, 1.0)], 0.1), make([(2, 3.0)], -0.2), make([])], 5)
+    assert pairs(found) == [(2, 3.0), (1, 2.0)]
+    assert found.least == -0.2
+    assert len(join([], 5)) == len(join([make([])], 5)) == 0
+    with pytest.raises(InputError, match="offsets"):
+        join([make([(1, 1.0)])], 5, [0, 1])

@@ -18,7 +18,7 @@ import pytest
 import uvicorn
 
 from querywright import Querywright
-from querywright.retrieval.dense import Encoder
+from querywright.retrieval.encoders import Encoder
 from querywright.service import cli, local
 from querywright.service.app import create_app
 from querywright.service.demo import build, folder

@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from querywright import CatalogError, Client, InputError, Querywright, StorageError, UnavailableError
-from querywright.retrieval.collection import Collections
+from querywright.retrieval.home import Collections
 
 LAKE = {"query": "frog habitat", "profile": {"team": "lake"}}
 """What the embedded rewriters leave as it is, so that a configured model is asked."""
@@ -65,7 +65,7 @@ def openapi(service) -> dict:
 
 def test_every_route_is_documented(openapi: dict) -> None:
     routes = [(path, method) for path, methods in openapi["paths"].items() for method in methods]
-    assert len(routes) == 16
+    assert len(routes) == 17
     for path, method in routes:
         route = openapi["paths"][path][method]
         assert route["summary"]

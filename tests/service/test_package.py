@@ -29,6 +29,8 @@ ALLOWED = [
     r"querywright/data/words/en\.txt",
     r"querywright/data/demo/(corpus\.jsonl|queries\.jsonl|qrels\.tsv|catalog\.toml)",
     r"querywright/data/models/editor/(en|zh)/(model\.json|weights\.safetensors\.gz|graph\.onnx|README\.md)",
+    r"querywright/data/models/encoder/zh/(model\.json|vocabulary\.txt|weights\.safetensors|README\.md)",
+    r"querywright/data/models/minilm/graph\.onnx",
     r"querywright-[0-9.]+\.dist-info/(METADATA|WHEEL|RECORD|entry_points\.txt|top_level\.txt|licenses/LICENSE)",
 ]
 """All that may be in the wheel."""
@@ -57,7 +59,7 @@ def test_wheel_holds_what_the_list_allows(wheel: set[str]) -> None:
 def test_wheel_lacks_nothing(wheel: set[str]) -> None:
     expected = {f"querywright/{path.relative_to(ROOT).as_posix()}" for path in MODULES}
     expected |= {f"querywright/data/demo/{path.name}" for path in (ROOT / "data" / "demo").iterdir()}
-    models = (ROOT / "data" / "models" / "editor").glob("*/*")
+    models = (path for path in (ROOT / "data" / "models").rglob("*") if path.is_file())
     expected |= {f"querywright/{path.relative_to(ROOT).as_posix()}" for path in models}
     expected |= {f"querywright/eval/page/{path.name}" for path in (ROOT / "eval" / "page").iterdir()}
     expected |= {f"querywright/rewrite/prompts/{path.name}" for path in (ROOT / "rewrite" / "prompts").iterdir()}

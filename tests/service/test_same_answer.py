@@ -60,6 +60,7 @@ QUESTIONS: dict[str, dict[str, Any]] = {
     "zh dense reads nothing": {"query": "客户画像", "legs": ["dense"], "now": NOW},
     "filter of both": {"query": "Apple 财报", "filter": {"lang": ["zh", "en"], "kind": ["news"]}, "k": 7, "now": NOW},
     "filter finds nothing": {"query": "客户画像", "filter": {"kind": ["never"]}, "now": NOW},
+    "filter by a range": {"query": "Apple 财报", "filter": {"lang": {"gte": "f", "lt": "zz"}, "kind": ["news"]}, "now": NOW},
     "not rewritten": {"query": "show me the numbers", "rewriter": "none", "now": NOW},
     "one rewriter": {"query": "这个功能怎么用?", "history": HISTORY_ZH, "rewriter": "history", "now": NOW},
 }  # fmt: skip
@@ -141,8 +142,11 @@ def options(question: dict[str, Any], folder_: Path) -> list[str]:
             arguments += ["--profile", str(folder_ / "profile.json")]
         else:
             arguments += ["--profile", f"{key}={value}"]
-    for key, values in question.get("filter", {}).items():
-        arguments += [part for value in values for part in ("--filter", f"{key}={value}")]
+    for key, wanted in question.get("filter", {}).items():
+        signs = {"gte": ">=", "gt": ">", "lte": "<=", "lt": "<"}
+        several = [f"{signs[name]}{bound}" for name, bound in wanted.items()] if isinstance(wanted, dict) else []
+        several += [] if isinstance(wanted, dict) else [f"={value}" for value in wanted]
+        arguments += [part for condition in several for part in ("--filter", f"{key}{condition}")]
     if "legs" in question:
         arguments += ["--legs", ",".join(question["legs"])]
     return [*arguments, "-k", str(question.get("k", 10)), "--rewriter", question.get("rewriter", "auto")]
@@ -277,7 +281,7 @@ def test_searching_alone(service, question: str) -> None:
 
 # ------------------------------------------------------------------------------------- signatures
 
-IN_PROCESS_ONLY = {"index", "pipeline", "rewrite_all", "warm_up"}
+IN_PROCESS_ONLY = {"catch_up", "index", "pipeline", "rewrite_all", "warm_up"}
 
 
 def methods(kind: type) -> set[str]:
@@ -333,6 +337,9 @@ class Rest:
         content = to_json({"documents": documents})
         headers = {"content-type": "application/json"}
         return self._sent("POST", f"/v1/collections/{name}/documents", content=content, headers=headers)["count"]
+
+    def flush(self, name: str) -> Any:
+        return self._sent("POST", f"/v1/collections/{name}/flush")
 
     def document(self, name: str, doc_id: str) -> Any:
         return self._sent("GET", f"/v1/collections/{name}/document", params={"doc_id": doc_id})
@@ -395,6 +402,7 @@ def test_documents_come_and_go(door) -> None:
         assert stored[1]["metadata"] == {"n": 1.5, "ok": True, "tags": ["x", "y"]}
         assert [row(door.document("pond", document["doc_id"])) for document in stored] == stored
         assert row(door.documents("pond", after="a", limit=1)) == stored[1:2]
+        assert door.flush("pond") is None
         assert door.delete("pond", ["a", "never there"]) == 1
         with pytest.raises(NotFoundError, match="no document of that id"):
             door.document("pond", "a")
@@ -408,6 +416,8 @@ def test_documents_come_and_go(door) -> None:
         door.drop_collection("pond")
     with pytest.raises(NotFoundError, match="collection 'pond': there is none of that name"):
         door.documents("pond")
+    with pytest.raises(NotFoundError, match="collection 'pond': there is none of that name"):
+        door.flush("pond")
     with pytest.raises(NotFoundError, match="there is none of that name"):
         door.drop_collection("pond")
 

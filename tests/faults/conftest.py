@@ -1,0 +1,6 @@
+"""Let tests import the proofs that stand beside them."""
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent))
