@@ -239,9 +239,7 @@ def bench(
         _write(found)
         return
     console = Console(highlight=False, markup=False)
-    console = console if console.is_terminal else Console(highlight=False, markup=False, width=160)
-    for table in speed.tables():
-        console.print(table, "")
+    speed.show(console if console.is_terminal else Console(highlight=False, markup=False, width=160))
 
 
 def _bench(querywright: Querywright, progress: Progress, jobs: int = 1) -> Bench:

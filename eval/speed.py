@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from rich.console import Console
 from rich.table import Table
 
 from .. import InputError, UnavailableError
@@ -87,9 +88,17 @@ class Speed:
         parts = {result.part: {k: v for k, v in asdict(result).items() if k != "part"} for result in self.results}
         return {"machine": self.machine, "plan": asdict(self.plan), "parts": parts}
 
-    def tables(self) -> list[Table]:
-        """Return a table for each part."""
-        return [table(result) for result in self.results]
+    def show(self, console: Console) -> None:
+        """Print each part: what was measured, a table, and what else is to be known."""
+        for result in self.results:
+            console.print(f"{result.part}: {result.setup}")
+            console.print(_table(result))
+            for name, value in result.checks.items():
+                console.print(f"{_worded(name)}: {value:.4f}")
+            for row in result.rows:
+                if row.note:
+                    console.print(f"{row.name}: {row.note}")
+            console.print()
 
 
 def measure(parts: Iterable[str], plan: Plan) -> Speed:
@@ -136,21 +145,20 @@ def result_of(row: Mapping[str, Any]) -> Result:
     return Result(**{**row, "rows": [Row(**one) for one in row["rows"]]})
 
 
-def table(result: Result) -> Table:
-    """Return a table of one part: how many times as fast ours is, then everybody's figures."""
-    shown = Table(title=f"{result.part}: {result.setup}", title_justify="left", caption_justify="left", show_edge=False)
+def _table(result: Result) -> Table:
+    """Return how many times as fast ours is, then everybody's figures."""
     names = list(dict.fromkeys(name for row in result.rows for name in row.figures))
-    shown.add_column("")
+    table = Table("", show_edge=False, pad_edge=False)
     for name in ("ours is × as fast", *names):
-        shown.add_column(name.replace("_", " "), justify="right")
+        table.add_column(_worded(name), justify="right")
     for row in result.rows:
-        shown.add_row(
-            row.name, _shown(row.ratio), *(_shown(row.figures.get(name)) for name in names), style=_style(row)
-        )
-    notes = [f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in result.checks.items()]
-    notes += [f"{row.name}: {row.note}" for row in result.rows if row.note]
-    shown.caption = "\n".join(notes)
-    return shown
+        figures = (row.figures.get(name) for name in names)
+        table.add_row(row.name, *map(_shown, (row.ratio, *figures)))
+    return table
+
+
+def _worded(name: str) -> str:
+    return name.replace("_per_s", "/s").replace("per_s", "/s").replace("_", " ")
 
 
 def _shown(value: float | None) -> str:
@@ -164,10 +172,6 @@ def _shown(value: float | None) -> str:
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.4f}"
-
-
-def _style(row: Row) -> str:
-    return "" if row.figures else "dim"
 
 
 def machine() -> dict[str, Any]:

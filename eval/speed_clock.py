@@ -30,12 +30,17 @@ def timed(work: Callable[[], Made]) -> tuple[Made, float]:
 
 
 def weighed(make: Callable[[], Made]) -> tuple[Made, dict[str, float | None]]:
-    """Return what `make` makes, with `index_s` and `resident_mb`: by how much the process has grown."""
-    before = _resident_mb()
+    """Return what `make` makes, and what that took.
+
+    That is `index_s`, by the clock; `index_cpu_s`, by the processor, of all threads; `resident_mb`, by how much the
+    process has grown.
+    """
+    memory, work = _resident_mb(), time.process_time()
     made, seconds = timed(make)
+    work = time.process_time() - work
     after = _resident_mb()
-    grown = None if before is None or after is None else max(after - before, 0.0)
-    return made, {"index_s": seconds, "resident_mb": grown}
+    grown = None if memory is None or after is None else max(after - memory, 0.0)
+    return made, {"index_s": seconds, "index_cpu_s": work, "resident_mb": grown}
 
 
 def take_turns(

@@ -135,7 +135,7 @@ def _tantivy(documents: Sequence[Words]) -> LexicalSearch:
 
     def search(queries: Sequence[Words]) -> list[Found]:
         parsed = (index.parse_query(" ".join(query), ["text"]) for query in queries)
-        return [_parted(searcher.search(query, DEPTH).hits) for query in parsed]
+        return [_parted(searcher.search(query, DEPTH, count=False).hits) for query in parsed]
 
     return search
 

@@ -63,12 +63,12 @@ _CACHED_CHARS = 40
 
 
 def analyze(text: str) -> list[str]:
-    """Return the terms of `text`, in order; repeated words repeat. Never raises, whatever the string.
+    """Return the terms of `text`; repeated words repeat. Never raises, whatever the string.
 
     >>> analyze("The customers' iPhone15 crashed")
     ['custom', 'iphone15', 'iphon', '15', 'crash']
     >>> analyze("6 月")
-    ['6月', '6', '月']
+    ['6月', '月', '6']
     """
     if text.isascii():
         return [term for token in _ASCII_TOKEN.findall(text.lower()) for term in _TERMS[token]]
@@ -116,21 +116,15 @@ class _Terms(dict[str, tuple[str, ...]]):
     def _token_terms(self, token: str) -> list[str]:
         """Return the terms of one token: a word, a number, an acronym, a compound or a code."""
         if ":" in token:
-            whole = [token] if any(map(str.isdigit, token)) else []
-            return [*whole, *(term for part in token.split(":") for term in self[part])]
+            return [*_whole(token), *(term for part in token.split(":") for term in self[part])]
         if _NUMBER.fullmatch(token):
             return _number_terms(token)
         if _ACRONYM.fullmatch(token):
             return self._word_terms(token.replace(".", ""))
-        has_digit = any(map(str.isdigit, token))
         pieces = [term for piece in _PIECE.findall(token) for term in self._word_terms(piece)]
-        if not has_digit and token[-1] not in "+#":
+        forms = _whole(token)
+        if not forms:
             return pieces
-        whole = token.replace(",", ".").replace("\u2019", "'")
-        forms = [whole]
-        if has_digit and not whole[0].isdigit() and (joined := _SEPARATOR.sub("", whole)) != whole:
-            # "A-1032" is also written "A1032". Not so numbers: "10-20" is a range.
-            forms.append(joined)
         if len(token) <= 3:
             return forms
         return [*forms, *(piece for piece in pieces if piece not in forms and (len(piece) > 1 or piece.isdigit()))]
@@ -142,6 +136,18 @@ class _Terms(dict[str, tuple[str, ...]]):
         # PyStemmer's stemmers must not be shared by threads at the same time.
         with self._lock:
             return [str(self._stemmer.stemWord(word))]
+
+
+def _whole(token: str) -> list[str]:
+    """Return a code as it is and without its hyphens, as `A-1032` is also written; nothing for what is no code."""
+    if token.endswith(("+", "#")):
+        return [token]
+    if not any(map(str.isdigit, token)):
+        return []
+    whole = token.replace(",", ".").replace("\u2019", "'")
+    joined = _SEPARATOR.sub("", whole)
+    # Not so between numbers: "10-20" is a range.
+    return [whole] if joined == whole or whole[0].isdigit() or ":" in whole else [whole, joined]
 
 
 def _number_terms(token: str) -> list[str]:

@@ -89,17 +89,21 @@ _DESCRIPTION = TypeAdapter(Description)
 
 
 class ChineseEncoder:
-    """Reads Chinese, traditional characters as simplified ones. Loaded on first use, safe for many threads."""
+    """Reads Chinese, traditional characters as simplified ones. Loaded on first use, safe for many threads.
 
-    def __init__(self, folder: Path = FOLDER) -> None:
+    `name` must be that of the model in `folder`: vectors of another model are of another space.
+    """
+
+    def __init__(self, folder: Path = FOLDER, name: str = CHINESE_ENCODER) -> None:
         self._folder = folder
+        self._name = name
         self._lock = threading.Lock()
         self._model: Model | None = None
 
     @property
     def name(self) -> str:
         """Name the vector space."""
-        return CHINESE_ENCODER
+        return self._name
 
     @property
     def dimensions(self) -> int:
@@ -133,7 +137,7 @@ class ChineseEncoder:
     def _loaded(self) -> Model:
         with self._lock:
             if self._model is None:
-                self._model = load_model(self._folder)
+                self._model = load_model(self._folder, self._name)
             return self._model
 
 
@@ -218,8 +222,8 @@ class Model:
         ids = self.words.ids(text)
         summed: _Floats = weights[ids] @ self.table.rows[ids].astype(np.float32)
         length = float(np.linalg.norm(summed))
-        if not length:  # opposites: any direction is as good, but it must be one
-            return np.eye(1, len(summed), dtype=np.float32)[0]
+        if not length:  # they cancel out: any direction is as good, but there must be one
+            summed[0] = length = 1.0
         unit: _Floats = summed / np.float32(length)
         return unit
 
@@ -268,7 +272,11 @@ def _rounded(vectors: _Floats, scales: _Floats) -> _Floats:
 
 
 def save_model(
-    folder: Path, vocabulary: Sequence[str], stored: Mapping[str, NDArray[Any]], described: Mapping[str, object]
+    folder: Path,
+    name: str,
+    vocabulary: Sequence[str],
+    stored: Mapping[str, NDArray[Any]],
+    described: Mapping[str, object],
 ) -> None:
     """Write a model's three files; `described` goes into `model.json` beside its own keys."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -277,7 +285,7 @@ def save_model(
     sums = {name: _sum((folder / name).read_bytes()) for name in _NAMES}
     whole = {
         "format": 1,
-        "name": CHINESE_ENCODER,
+        "name": name,
         "dimensions": 2 * stored["rows"].shape[1],
         **described,
         "sums": sums,
@@ -285,9 +293,11 @@ def save_model(
     (folder / DESCRIPTION).write_bytes(orjson.dumps(whole, option=orjson.OPT_INDENT_2) + b"\n")
 
 
-def load_model(folder: Path) -> Model:
-    """Return the model in `folder`; raises StorageError for a missing, damaged or foreign file."""
+def load_model(folder: Path, name: str = CHINESE_ENCODER) -> Model:
+    """Return the model called `name` in `folder`; raises StorageError for a missing, damaged or foreign file."""
     description = _read_description(folder / DESCRIPTION)
+    if description.name != name:
+        raise _foreign(folder / DESCRIPTION, f"name: expected {name!r}, got {description.name[:40]!r}")
     words, weights = (_checked(folder / name, description.sums[name]) for name in _NAMES)
     folds = dict(zip(map(ord, description.traditional), description.simplified, strict=True))
     vocabulary = words.decode("utf-8", "replace").split("\n")
@@ -323,8 +333,6 @@ def _read_description(path: Path) -> Description:
         raise _foreign(path, f"{place}: {first['msg']}") from error
     if set(description.sums) != set(_NAMES):
         raise _foreign(path, f"sums: expected those of {' and '.join(_NAMES)}")
-    if description.name != CHINESE_ENCODER:
-        raise _foreign(path, f"name: expected {CHINESE_ENCODER!r}, got {description.name[:40]!r}")
     if len(description.traditional) != len(description.simplified):
         raise _foreign(path, "simplified: expected one character for each of `traditional`")
     return description

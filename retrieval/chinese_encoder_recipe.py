@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from .. import MissingExtraError
-from .chinese_encoder import ChineseEncoder, Words, pack, save_model
+from .chinese_encoder import CHINESE_ENCODER, ChineseEncoder, Words, pack, save_model
 from .chinese_encoder_data import Log, TrainingData, licence, load
 from .chinese_encoder_measuring import WEIGHTS, Figures, Legs, measure
 from .chinese_encoder_training import Plan, Tower, all_texts, fit, sources, start, vocabulary
@@ -26,11 +26,12 @@ _HAN = range(0x3400, 0xA000)
 class Request:
     """What is to be trained: from `data` into `out`; `rows` bounds what is read of each file, `steps` the training.
 
-    `command` is what was typed, for the model card.
+    `name` is that of the vector space, `command` what was typed, for the model card.
     """
 
     data: Path
     out: Path
+    name: str = CHINESE_ENCODER
     seed: int = 0
     rows: int | None = None
     steps: int | None = None
@@ -67,7 +68,7 @@ def train_encoder(request: Request, log: Log) -> TrainedEncoder:
     tower = start(counts, words, plan, request.seed)
     fit(tower, sources(data, words, plan, log), plan, request.seed, log)
     _store(request, tower, list(counts), folds)
-    encoder = ChineseEncoder(request.out)
+    encoder = ChineseEncoder(request.out, request.name)
     figures = measure(data, Legs(encoder.encode_documents, encoder.encode_queries), log)
     trained = TrainedEncoder(str(request.out), len(counts), plan.steps, time.monotonic() - began, figures)
     card = model_card(request, plan, data, trained)
@@ -94,7 +95,7 @@ def _store(request: Request, tower: Tower, entries: Sequence[str], folds: Mappin
         "simplified": "".join(folds.values()),
         "seed": request.seed,
     }
-    save_model(request.out, entries, stored, described)
+    save_model(request.out, request.name, entries, stored, described)
 
 
 # ----------------------------------------------------------------------------------------- the card

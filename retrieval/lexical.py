@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,6 +171,16 @@ class BM25Index:
         self._sums.append(sums)
         return best(found.astype(np.int64), scores, depth)
 
+    def most(self, terms: Sequence[str]) -> float:
+        """Return what no passage can score more than for `terms`: the idf of each, those that none holds included."""
+        counts = Counter(terms)
+        numbers = np.array([self._vocabulary.get(term, -1) for term in counts], dtype=np.int64)
+        known = (numbers >= 0) & (numbers < len(self.statistics.frequencies))
+        frequencies = np.zeros(len(numbers))
+        frequencies[known] = self.statistics.frequencies[numbers[known]]
+        idf = np.log1p((self.statistics.size - frequencies + 0.5) / (frequencies + 0.5))
+        return float(idf @ np.array(list(counts.values()), dtype=np.float64))
+
     def holding(self, terms: Iterable[str], allowed: NDArray[np.bool_] | None = None) -> int:
         """Return how many passages hold all of `terms`, of those `allowed` only; 0 of none."""
         wanted = set(terms)
@@ -211,10 +223,11 @@ class BM25Index:
 
 def _by_term(ids: TermIds, offsets: NDArray[np.int64]) -> tuple[NDArray[np.int64], Positions, NDArray[np.int32]]:
     """Return where each term's postings start, and the position and count of each posting, in ascending order."""
-    from scipy.sparse import csr_array
-
+    # Imported here: who only searches an index read from files should not pay for it.
+    csr_array = import_module("scipy.sparse").csr_array
     size, terms = len(offsets) - 1, int(ids.max(initial=-1)) + 1
-    narrow = offsets.astype(np.int32) if len(ids) < 2**31 else offsets
+    narrow = offsets.astype(np.int32) if len(ids) < 2**31 else offsets  # as the ids, else those are copied
+    # Transposing sorts by counting, which takes a fifth of the time of sorting.
     columns = csr_array((np.ones(len(ids), np.int32), ids, narrow), shape=(size, terms)).tocsc()
     columns.sum_duplicates()
     return columns.indptr.astype(np.int64), columns.indices.astype(np.int32, copy=False), columns.data

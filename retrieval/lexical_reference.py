@@ -15,6 +15,8 @@ from .lexical import K1, B, TermIds, Vocabulary
 
 
 class _Engine(Protocol):
+    idf: Mapping[int, float]
+
     def get_scores(self, query: Sequence[int]) -> NDArray[np.float64]:
         """Return the score of every passage."""
 
@@ -29,6 +31,7 @@ class RankBM25Index:
 
     def __init__(self, id_lists: Sequence[TermIds], vocabulary: Mapping[str, int], k1: float, b: float) -> None:
         self._vocabulary = vocabulary
+        self._k1 = k1
         self._passages = [frozenset(ids.tolist()) for ids in id_lists]
         # It divides by the number of passages, and by that of terms.
         self._engine = _engine(id_lists, k1, b) if any(self._passages) else None
@@ -58,6 +61,13 @@ class RankBM25Index:
         scores = self._engine.get_scores(ids).astype(np.float32)
         found = np.flatnonzero(scores > 0 if allowed is None else (scores > 0) & allowed)
         return best(found, scores[found], depth)
+
+    def most(self, terms: Sequence[str]) -> float:
+        """Return what no passage can score more than for `terms`."""
+        rarest = float(np.log(2 * len(self._passages) + 1))
+        known = self._engine.idf if self._engine is not None else {}
+        idf = [known.get(self._vocabulary.get(term, -1), rarest) for term in terms]
+        return (self._k1 + 1) * float(sum(idf))
 
     def holding(self, terms: Iterable[str], allowed: NDArray[np.bool_] | None = None) -> int:
         """Return how many passages hold all of `terms`, of those `allowed` only; 0 of none."""

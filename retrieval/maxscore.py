@@ -1,9 +1,9 @@
 """Find the best passages of a few posting lists without adding up all of them.
 
-MaxScore: Turtle and Flood, "Query evaluation: strategies and optimizations", IP&M 31(6), 1995, section 4. Lists are added
-up one by one, rarest term first, until what the rest can add is less than what the best have; from there on only the
-passages that can still be among the best are looked up. A passage's score is the same sum of single precision, in the
-same order, whichever way it was found.
+MaxScore: Turtle and Flood, "Query evaluation: strategies and optimizations", IP&M 31(6), 1995, section 4. Lists are
+added up one by one, rarest term first, until what the rest can add is less than what the best have; from there on only
+the passages that can still be among the best are looked up. A passage's score is the same sum of single precision, in
+the same order, whichever way it was found.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def _bound(scores: Impacts, depth: int) -> float:
 
 
 def _threshold(bound: float, rest: float, lists: int) -> float:
-    """Return what a sum must reach so that `rest` may lift it to `bound`, allowing for the rounding of its additions."""
+    """Return what a sum must reach so that `rest` may lift it to `bound`, allowing for rounding."""
     return bound - rest - _ROUNDING * (lists + 2) * (bound + rest)
 
 

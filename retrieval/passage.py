@@ -62,7 +62,7 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One search result; `rank` counts from 1."""
+    """One search result; `rank` counts from 1. Where several collections were searched, it names its own."""
 
     rank: int
     score: float
@@ -71,6 +71,13 @@ class Hit:
     title: str
     text: str
     metadata: Mapping[str, Value]
+    collection: str | None = None
+
+    @classmethod
+    def of(cls, passage: Passage, rank: int, score: float, collection: str | None = None) -> Hit:
+        """Return a passage as a hit."""
+        metadata = dict(passage.metadata)
+        return cls(rank, score, passage.doc_id, passage.passage_id, passage.title, passage.text, metadata, collection)
 
 
 def check_doc_id(doc_id: str) -> None:

@@ -51,6 +51,10 @@ class LexicalIndex(Protocol):
         """Return how many passages hold all of `terms`."""
         ...
 
+    def most(self, terms: Sequence[str]) -> float:
+        """Return what no passage can score more than for `terms`."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:

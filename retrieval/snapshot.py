@@ -106,6 +106,10 @@ class Snapshot:
         terms = [term for phrase in phrases for term in analyze(phrase)]
         return sum(part.segment.lexical().holding(terms, part.allowed(None)) for part in self._parts)
 
+    def most(self, text: str) -> float:
+        """Return more than any passage can score for `text` by words: each of its terms, as often as can be."""
+        return self.base.lexical().most(analyze(text))
+
     def coverage(self, text: str, positions: Sequence[int]) -> float:
         """Return the share of the terms of `text` that one of the passages at `positions` holds, on average."""
         terms = set(analyze(text))
@@ -121,7 +125,7 @@ class Snapshot:
         """Return the best `k` of `ranking` as hits."""
         best = ranking.head(k)
         return [
-            _hit(rank, float(score), self.passage(position))
+            Hit.of(self.passage(position), rank, float(score))
             for rank, (position, score) in enumerate(zip(best.positions, best.scores, strict=True), start=1)
         ]
 
@@ -207,7 +211,3 @@ def _merged_order(base: Segment, delta: Segment, dead: NDArray[np.bool_]) -> lis
 def _together(rankings: Sequence[Ranking], depth: int) -> Ranking:
     """Make one ranking of those of several segments."""
     return rankings[0] if len(rankings) == 1 else join(rankings, depth)
-
-
-def _hit(rank: int, score: float, passage: Passage) -> Hit:
-    return Hit(rank, score, passage.doc_id, passage.passage_id, passage.title, passage.text, dict(passage.metadata))

@@ -171,7 +171,7 @@ def index(
 @app.command()
 def search(
     text: Annotated[str, typer.Argument(help="What was typed.")],
-    collection: CollectionName,
+    collection: Annotated[list[str], typer.Option("--collection", help="The collection's name; several as one.")],
     k: Annotated[int, typer.Option("-k", help="How many results.")] = 10,
     legs: Annotated[str, typer.Option(help="lexical, dense or hybrid.")] = "hybrid",
     filters: Annotated[
@@ -190,7 +190,7 @@ def search(
     with Querywright(home=home) as querywright:
         answer = querywright.query(
             _query(text, history, profile, now),
-            collection=collection,
+            collection=collection if len(collection) > 1 else collection[0],
             k=k,
             legs=check_legs_text(legs),
             filter=_filters(filters or []),

@@ -70,7 +70,7 @@ class Client:
         self,
         query: str | Query | Mapping[str, Any],
         *,
-        collection: str | None = None,
+        collection: str | Sequence[str] | None = None,
         history: Sequence[Any] | None = None,
         profile: Mapping[str, Any] | None = None,
         now: datetime | str | None = None,
@@ -81,7 +81,7 @@ class Client:
         budget_ms: int | None = None,
         clarification: Answered | Mapping[str, Any] | None = None,
     ) -> Answer:
-        """Rewrite and search: the original at once, the rewrite after it, both fused."""
+        """Rewrite and search: the original at once, the rewrite after it, both fused; one collection or several."""
         body = query_row(query, history, profile, now, clarification)
         body |= search_row(collection, k, legs, filter) | {"rewriter": rewriter, "budget_ms": budget_ms}
         return ANSWER.validate_json(self._send("POST", "/v1/query", body))
@@ -90,12 +90,12 @@ class Client:
         self,
         query: str,
         *,
-        collection: str | None = None,
+        collection: str | Sequence[str] | None = None,
         k: int = 10,
         legs: Sequence[str] = ("lexical", "dense"),
         filter: Mapping[str, Any] | None = None,  # noqa: A002 # the word of the field
     ) -> Answer:
-        """Search with the text as it is."""
+        """Search with the text as it is, one collection or several."""
         body = {"query": query} | search_row(collection, k, legs, filter)
         return ANSWER.validate_json(self._send("POST", "/v1/search", body))
 
@@ -216,7 +216,7 @@ class AsyncClient:
         self,
         query: str | Query | Mapping[str, Any],
         *,
-        collection: str | None = None,
+        collection: str | Sequence[str] | None = None,
         history: Sequence[Any] | None = None,
         profile: Mapping[str, Any] | None = None,
         now: datetime | str | None = None,
@@ -227,7 +227,7 @@ class AsyncClient:
         budget_ms: int | None = None,
         clarification: Answered | Mapping[str, Any] | None = None,
     ) -> Answer:
-        """Rewrite and search: the original at once, the rewrite after it, both fused."""
+        """Rewrite and search: the original at once, the rewrite after it, both fused; one collection or several."""
         body = query_row(query, history, profile, now, clarification)
         body |= search_row(collection, k, legs, filter) | {"rewriter": rewriter, "budget_ms": budget_ms}
         return ANSWER.validate_json(await self._send("POST", "/v1/query", body))
@@ -236,12 +236,12 @@ class AsyncClient:
         self,
         query: str,
         *,
-        collection: str | None = None,
+        collection: str | Sequence[str] | None = None,
         k: int = 10,
         legs: Sequence[str] = ("lexical", "dense"),
         filter: Mapping[str, Any] | None = None,  # noqa: A002 # the word of the field
     ) -> Answer:
-        """Search with the text as it is."""
+        """Search with the text as it is, one collection or several."""
         body = {"query": query} | search_row(collection, k, legs, filter)
         return ANSWER.validate_json(await self._send("POST", "/v1/search", body))
 
@@ -379,7 +379,7 @@ def query_row(
 
 
 def search_row(
-    collection: str | None, k: int, legs: Sequence[str], filter_: Mapping[str, Any] | None
+    collection: str | Sequence[str] | None, k: int, legs: Sequence[str], filter_: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Return the options of a search as JSON has them."""
     return {"collection": collection, "k": k, "legs": legs if isinstance(legs, str) else list(legs), "filter": filter_}

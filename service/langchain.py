@@ -30,7 +30,7 @@ class QuerywrightRetriever(BaseRetriever):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     backend: Querywright | Client | AsyncClient
-    collection: str | None = None
+    collection: str | Sequence[str] | None = None
     k: int = 10
     legs: str | Sequence[str] = ("lexical", "dense")
     filter: Mapping[str, Any] | None = None
@@ -115,6 +115,7 @@ def to_documents(answer: Answer) -> list[Document]:
                 "title": hit.title,
                 "doc_id": hit.doc_id,
                 "passage_id": hit.passage_id,
+                "collection": hit.collection,
                 "rank": hit.rank,
                 "score": hit.score,
                 "rewrite": rewrite,

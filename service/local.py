@@ -18,6 +18,7 @@ from .. import InputError, NotFoundError, QuerywrightError
 from ..retrieval.collection import Collection, Filter, Leg, check_legs
 from ..retrieval.encoders import load_encoder
 from ..retrieval.home import Collections, check_name
+from ..retrieval.joined import AnyCollection, Joined
 from ..retrieval.lexical import BM25
 from ..retrieval.passage import Document
 from ..retrieval.segment import Indexing
@@ -31,6 +32,9 @@ from .pipeline import BOTH_LEGS, Pipeline, about
 from .remembering import Known
 from .schemas import MAX_BUDGET_MS, Info, check_budget, read_document, read_query
 from .settings import Settings
+
+MOST_COLLECTIONS = 100
+"""More collections in one search are refused."""
 
 _NO_CATALOG = "catalog: the collection has none of its own"
 
@@ -85,7 +89,7 @@ class Querywright:
         self,
         query: str | Query | Mapping[str, Any],
         *,
-        collection: str | None = None,
+        collection: str | Sequence[str] | None = None,
         history: Sequence[Any] | None = None,
         profile: Mapping[str, Any] | None = None,
         now: datetime | str | None = None,
@@ -99,25 +103,25 @@ class Querywright:
     ) -> Answer:
         """Rewrite and search: the original at once, the rewrite after it, both fused.
 
+        `collection` may be several, searched as one; hits then name theirs, and the first that has a catalog gives it.
         `budget_ms` is how long the rewriters may take instead of the setting; `clarification` the answer to a question
         that came back, as {"token", "value"}.
         """
         asked = self._clocked(read_query(query, history, profile, now, clarification))
-        name = collection or self.settings.default_collection
-        opened = self.collection_store.open(name)
-        known = Known(catalog or self._catalog(name), budget_ms=check_budget(budget_ms))
+        opened, own = self._asked(collection)
+        known = Known(catalog or own, budget_ms=check_budget(budget_ms))
         return self._pipeline.answer(asked, opened, k=k, legs=legs, rewriter=rewriter, filter=filter, known=known)
 
     def search(
         self,
         query: str,
         *,
-        collection: str | None = None,
+        collection: str | Sequence[str] | None = None,
         k: int = 10,
         legs: Sequence[str] = BOTH_LEGS,
         filter: Filter | None = None,  # noqa: A002 # the word of the field
     ) -> Answer:
-        """Search with the text as it is."""
+        """Search with the text as it is, one collection or several."""
         return self.query(query, collection=collection, k=k, legs=legs, filter=filter, rewriter="none")
 
     def rewrite(  # as `query`
@@ -173,6 +177,13 @@ class Querywright:
             except QuerywrightError as error:
                 problems.append(str(error))
         return problems
+
+    def _asked(self, names: str | Sequence[str] | None) -> tuple[AnyCollection, Catalog | None]:
+        """Return the collections to search and the catalog that comes with them."""
+        wanted = check_collections(names) or [self.settings.default_collection]
+        opened = [self.collection_store.open(name) for name in wanted]
+        catalog = next((found for name in wanted if (found := self._catalog(name))), None)
+        return (opened[0] if len(opened) == 1 else Joined(opened)), catalog
 
     def catch_up(self) -> None:
         """Encode anew what comes from an earlier encoder, collection by collection, until done or closed.
@@ -329,6 +340,15 @@ class Querywright:
         if query.now is not None:
             return query
         return replace(query, now=datetime.now(UTC).astimezone(ZoneInfo(self.settings.timezone)))
+
+
+def check_collections(names: str | Sequence[str] | None) -> list[str]:
+    """Return the names of the collections that are asked for, each once; none for the default one."""
+    if names is None or isinstance(names, str):
+        return [names] if names else []
+    if not isinstance(names, Sequence) or not 0 < len(names) <= MOST_COLLECTIONS:
+        raise InputError(f"collection: expected a name or a list of 1 to {MOST_COLLECTIONS} names")
+    return list(dict.fromkeys(map(check_name, names)))
 
 
 def indexing(settings: Settings) -> Indexing:

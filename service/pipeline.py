@@ -17,10 +17,11 @@ from types import TracebackType
 from typing import Self
 
 from .. import InputError, QuerywrightError, StorageError
-from ..retrieval.collection import Collection, Filter, Leg, Snapshot, check_k, check_legs
+from ..retrieval.collection import Filter, Leg, check_k, check_legs
 from ..retrieval.filters import check_filter
 from ..retrieval.fitting import Fusion
 from ..retrieval.fusion import Ranking, fuse
+from ..retrieval.joined import AnyCollection, AnySnapshot
 from ..retrieval.rerank import Reranking, load_reranker
 from ..retrieval.snapshot import DEPTH
 from ..rewrite.catalog import Catalog
@@ -222,7 +223,7 @@ class Pipeline:
     def answer(  # what a search can say; all but the first two are named
         self,
         query: Query,
-        collection: Collection,
+        collection: AnyCollection,
         *,
         k: int = 10,
         legs: Sequence[Leg | str] = BOTH_LEGS,
@@ -273,7 +274,7 @@ class Pipeline:
             trace.degrade("no_leg_reads_query")
         return Answer(tuple(snapshot.hits(fused, k)), rewrite, trace.degraded, tuple(trace.stages))
 
-    def _fusion_of(self, collection: Collection, trace: _Trace) -> Fusion:
+    def _fusion_of(self, collection: AnyCollection, trace: _Trace) -> Fusion:
         """Return what was fitted for the collection, else what is set."""
         try:
             return collection.fusion() or self._fusion
@@ -282,7 +283,7 @@ class Pipeline:
             trace.degrade("fusion_failed")
             return self._fusion
 
-    def _reranked(self, text: str, fused: Ranking, snapshot: Snapshot, trace: _Trace) -> Ranking:
+    def _reranked(self, text: str, fused: Ranking, snapshot: AnySnapshot, trace: _Trace) -> Ranking:
         """Return `fused` in the order that the reranker gives its best, as it is where there is none or it fails."""
         if self._reranking is None or not len(fused):
             return fused
@@ -338,7 +339,7 @@ class _Known:
 class _Search:
     """What every batch of one answer has in common."""
 
-    snapshot: Snapshot
+    snapshot: AnySnapshot
     legs: tuple[Leg, ...]
     depth: int
     filter: Filter | None
@@ -388,7 +389,7 @@ _READ, _COMPARED = 5, 10
 """How many of the best hits are read for the words of a query, and how many of both legs are compared."""
 
 
-def signs_of(snapshot: Snapshot, text: str, found: Mapping[Leg, Ranking]) -> Signs | None:
+def signs_of(snapshot: AnySnapshot, text: str, found: Mapping[Leg, Ranking]) -> Signs | None:
     """Return what the rankings of `text` say of it; None unless both legs read it."""
     if Leg.LEXICAL not in found or Leg.DENSE not in found:
         return None
@@ -406,7 +407,7 @@ def _waited(signs: Future[Signs | None], seconds: float) -> Signs | None:
         return None
 
 
-def about(known: Known, collection: Collection, snapshot: Snapshot) -> Known:
+def about(known: Known, collection: AnyCollection, snapshot: AnySnapshot) -> Known:
     """Add to what is known the collection that is asked about, as it is in `snapshot`."""
     return replace(known, corpus=snapshot, state=f"{collection.token} {snapshot.generation}")
 

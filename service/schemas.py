@@ -125,7 +125,9 @@ class SearchOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    collection: str | None = Field(None, description="the service's default collection if absent")
+    collection: str | Annotated[list[str], Field(min_length=1, max_length=100)] | None = Field(
+        None, description="one, or several that are searched as one; the service's default collection if absent"
+    )
     k: int = Field(10, ge=1, le=1000)
     legs: _Legs = ["lexical", "dense"]
     filter: dict[_Key, _Condition] | None = None

@@ -58,6 +58,35 @@ def editor(
     sys.stdout.flush()
 
 
+@app.command()
+def encoder(
+    data: Annotated[Path, typer.Option(help="A folder with text/*.txt and sets in the BEIR layout in retrieval/.")],
+    out: Annotated[Path, typer.Option(help="The folder that the model is written to.")],
+    name: Annotated[str, typer.Option(help="The vector space's name: another one for other data.")] = "hanzi-1",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all that is drawn.")] = 0,
+    rows: Annotated[int | None, typer.Option(min=1, help="What is read of each file at most; all by default.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of training; the plan's by default.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of torch; its own choice by default.")] = None,
+    home: Annotated[Path | None, typer.Option("--home", help="Where collections live; not used here.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Train the Chinese encoder on plain text and on queries with what answers them."""
+    from ..retrieval.chinese_encoder_measuring import told
+    from ..retrieval.chinese_encoder_recipe import Request, train_encoder
+
+    del home  # taken, as every command does
+    request = Request(data, out, name, seed, rows, steps, threads, f"querywright {shlex.join(sys.argv[1:])}")
+    try:
+        trained = train_encoder(request, lambda line: typer.echo(line, err=True))
+    except KeyboardInterrupt:
+        typer.echo("querywright: interrupted", err=True)
+        raise typer.Exit(1) from None
+    summary = f"{trained.out}: {trained.words} words and characters, {trained.steps} steps, {trained.seconds:.0f} s"
+    text = to_json(asdict(trained)) if as_json else "\n".join([summary, *map(told, trained.figures)]).encode()
+    sys.stdout.buffer.write(text + b"\n")
+    sys.stdout.flush()
+
+
 def _told(trained: Trained) -> str:
     lines = [f"{trained.out}: {trained.language}, {trained.pairs} pairs, {trained.seconds:.0f} s"]
     for name, figures in trained.figures.items():

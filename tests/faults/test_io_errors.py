@@ -12,14 +12,16 @@ from durability.interception import intercepted
 from querywright import Querywright
 from querywright.service.app import create_app
 
+pytestmark = pytest.mark.usefixtures("memory")
+
 
 def test_failing_calls_are_told_and_harm_nothing() -> None:
-    told, faults = errors(9, seed=1)
+    told, faults = errors(5, seed=1)
     assert faults == []
-    assert all(told[f"{layer}, {kind}: injected"] == 9 for layer in LAYERS for kind in KINDS)
+    assert all(told[f"{layer}, {kind}: injected"] == 5 for layer in LAYERS for kind in KINDS)
     # A short write of an index file is no failure: the rest is written next.
-    assert told["index, short: StorageError"] == 0
-    assert all(told[f"{layer}, {kind}: StorageError"] > 0 for layer in LAYERS for kind in ("EIO", "ENOSPC"))
+    assert told["index, short: refused"] == 0
+    assert all(told[f"{layer}, {kind}: refused"] > 0 for layer in LAYERS for kind in ("EIO", "ENOSPC"))
 
 
 @pytest.fixture
@@ -45,7 +47,6 @@ def test_on_a_full_disk_the_service_answers_507_searches_and_deletes(tmp_path: P
         disk.full = True
         refused = client.post("/v1/collections/full/documents", json={"documents": texts[100:]})
         assert refused.status_code == 507
-        assert "the disk is full" in refused.text
         for number in range(5):
             asked = {"query": f"fox {number}", "collection": "full", "k": 1, "legs": ["lexical"]}
             found = client.post("/v1/search", json=asked).raise_for_status().json()["hits"]

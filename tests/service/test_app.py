@@ -102,7 +102,8 @@ def test_answer_has_the_shape_of_the_contract(service) -> None:
     body = {"query": "苹果最新消息", "profile": {"interests": ["美股"]}, "now": "2024-07-15T10:00:00+08:00", "id": "7"}
     answer = httpx.post(f"{service.url}/v1/query", json=body, timeout=60).json()
     assert set(answer) == {"hits", "rewrite", "degraded", "trace"}
-    assert set(answer["hits"][0]) == {"rank", "score", "doc_id", "passage_id", "title", "text", "metadata"}
+    keys = {"rank", "score", "doc_id", "passage_id", "title", "text", "metadata", "collection"}
+    assert set(answer["hits"][0]) == keys
     assert set(answer["rewrite"]) == {
         "id", "original", "rewrite", "decision", "confidence", "edits", "alternatives",
         "clarification", "rewriter", "degraded", "truncated", "seconds", "usage", "dropped", "steps",

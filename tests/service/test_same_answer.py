@@ -62,8 +62,18 @@ QUESTIONS: dict[str, dict[str, Any]] = {
     "filter finds nothing": {"query": "客户画像", "filter": {"kind": ["never"]}, "now": NOW},
     "filter by a range": {"query": "Apple 财报", "filter": {"lang": {"gte": "f", "lt": "zz"}, "kind": ["news"]}, "now": NOW},
     "not rewritten": {"query": "show me the numbers", "rewriter": "none", "now": NOW},
+    "two collections": {"query": "Apple 财报", "collection": ["demo", "annex"], "now": NOW, "k": 5},
     "one rewriter": {"query": "这个功能怎么用?", "history": HISTORY_ZH, "rewriter": "history", "now": NOW},
 }  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _annex(service) -> Iterator[None]:
+    """Give the service a second collection."""
+    service.querywright.create_collection("annex")
+    service.querywright.upsert("annex", [Document("note", "Apple 财报的读法"), Document("other", "how to read a report")])
+    yield
+    service.querywright.drop_collection("annex")
 
 
 def untimed(rewrite: dict[str, Any]) -> dict[str, Any]:
@@ -124,6 +134,12 @@ def by_query_object(service, question: dict[str, Any]) -> dict[str, Any]:
 DOORS = [over_rest, by_client, by_async_client, by_query_object]
 
 
+def test_hits_of_several_collections_name_theirs(service) -> None:
+    found = in_process(service, QUESTIONS["two collections"])["hits"]
+    assert {hit["collection"] for hit in found} == {"demo", "annex"}
+    assert {hit["collection"] for hit in in_process(service, QUESTIONS["zh"])["hits"]} == {None}
+
+
 @pytest.mark.parametrize("question", list(QUESTIONS))
 @pytest.mark.parametrize("door", DOORS)
 def test_over_http(service, door: Callable[..., dict[str, Any]], question: str) -> None:
@@ -132,7 +148,8 @@ def test_over_http(service, door: Callable[..., dict[str, Any]], question: str) 
 
 def options(question: dict[str, Any], folder_: Path) -> list[str]:
     """Return a question as arguments of `querywright search`."""
-    arguments = ["search", question["query"], "--collection", "demo", "--json", "--now", question["now"]]
+    arguments = ["search", question["query"], "--json", "--now", question["now"]]
+    arguments += [part for name in question.get("collection", ["demo"]) for part in ("--collection", name)]
     if "history" in question:
         (folder_ / "history.json").write_text(json.dumps(question["history"]), encoding="utf-8")
         arguments += ["--history", str(folder_ / "history.json")]
@@ -193,7 +210,7 @@ def test_langchain(service, backend: str, question: str) -> None:
         assert untimed(rewrite) == untimed(expected["rewrite"])
         assert metadata.pop("degraded") == expected["degraded"]
         assert document.id == metadata["passage_id"]
-        own = {key: metadata.pop(key) for key in ("rank", "score", "doc_id", "passage_id", "title")}
+        own = {key: metadata.pop(key) for key in ("rank", "score", "doc_id", "passage_id", "title", "collection")}
         hits.append(own | {"text": document.page_content, "metadata": metadata})
     assert hits == expected["hits"]
 

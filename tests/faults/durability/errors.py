@@ -167,7 +167,7 @@ class _Run:
             self._wrong.append(f"{doing}: {type(error).__name__}: {error}")
         elif full != ("the disk is full" in str(error)):
             self._wrong.append(f"{doing}: says {error}")
-        self._told[f"{self.fault.layer}, {self.fault.kind}: {type(error).__name__}"] += 1
+        self._told[f"{self.fault.layer}, {self.fault.kind}: refused"] += 1
 
     def _killed(self, candidates: list[Truth]) -> None:
         """Check what would be found if the process died now: a write that failed may be found whole."""

@@ -68,7 +68,7 @@ class _Vfs(apsw.VFS):
         self._handler = handler
         self._root = root
 
-    def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:
+    def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:  # noqa: N802 # APSW's
         path = "" if name is None else name if isinstance(name, str) else name.filename()
         if not _below(path, self._root):
             return apsw.VFSFile("unix", name, flags)
@@ -76,7 +76,7 @@ class _Vfs(apsw.VFS):
         call = Call("sqlite", "create" if new else "open", path)
         return _told(self._handler, call, lambda: _File(self._handler, path, name, flags))  # type: ignore[no-any-return]
 
-    def xDelete(self, path: str, sync: bool) -> None:  # noqa: FBT001
+    def xDelete(self, path: str, sync: bool) -> None:  # noqa: FBT001, N802 # APSW's
         def real() -> None:
             super(_Vfs, self).xDelete(path, sync)
 
@@ -92,25 +92,25 @@ class _File(apsw.VFSFile):
         self._handler = handler
         self._path = path
 
-    def xWrite(self, data: bytes, offset: int) -> None:
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 # APSW's
         def real(data: bytes) -> None:
             super(_File, self).xWrite(data, offset)
 
         _told(self._handler, Call("sqlite", "write", self._path, bytes(data), offset), real)
 
-    def xRead(self, amount: int, offset: int) -> bytes:
+    def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802 # APSW's
         def real() -> bytes:
             return super(_File, self).xRead(amount, offset)
 
         return _told(self._handler, Call("sqlite", "read", self._path, b"", offset), real)  # type: ignore[no-any-return]
 
-    def xTruncate(self, size: int) -> None:
+    def xTruncate(self, size: int) -> None:  # noqa: N802 # APSW's
         def real() -> None:
             super(_File, self).xTruncate(size)
 
         _told(self._handler, Call("sqlite", "truncate", self._path, b"", size), real)
 
-    def xSync(self, flags: int) -> None:
+    def xSync(self, flags: int) -> None:  # noqa: N802 # APSW's
         def real() -> None:
             super(_File, self).xSync(flags)
 
@@ -124,11 +124,11 @@ class _File(apsw.VFSFile):
 def _path(path: Any, folder: int | None = None) -> str:
     name = os.fspath(path)
     name = name.decode() if isinstance(name, bytes) else name
-    return os.path.join(_of(folder), name) if folder is not None else name
+    return f"{_of(folder)}/{name}" if folder is not None else name
 
 
 def _of(file: int) -> str:
-    return os.readlink(f"/proc/self/fd/{file}")
+    return str(Path(f"/proc/self/fd/{file}").readlink())
 
 
 def _open(handler: Handler, root: str, real: Real) -> Real:

@@ -5,7 +5,6 @@ every I/O call; at seeded random calls it makes the folder that a power cut at t
 than file systems are: the name of a file or folder is on disk only once its folder was forced there.
 """
 
-import os
 import random
 import shutil
 import tempfile
@@ -230,7 +229,7 @@ class _Run:
         if len(self.cuts) < self._wanted and self._dice.random() < _SHARE:
             image = self._scratch / str(len(self.cuts))
             self._disk.after_cut(image, self._dice)
-            place = f"after {call.name} of {os.path.basename(call.path)}, call {self.calls}"
+            place = f"after {call.name} of {Path(call.path).name}, call {self.calls}"
             self.cuts.append((place, image, self._truths))
 
 

@@ -5,10 +5,10 @@ import shutil
 import tempfile
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-from hypothesis import HealthCheck, Verbosity, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import seed as seeded
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -30,7 +30,7 @@ _filters = st.none() | st.fixed_dictionaries({"n": st.integers(0, 3)})
 class CollectionStates(RuleBasedStateMachine):
     """What a collection holds and finds is what the dictionary says, whatever happened before."""
 
-    done: Counter[str] = Counter()
+    done: ClassVar[Counter[str]] = Counter()
 
     def __init__(self) -> None:
         super().__init__()
@@ -184,7 +184,7 @@ def _copied(folder: Path, to: Path) -> None:
             continue
 
 
-def states(count: int, seed: int, steps: int = 50) -> tuple[Counter[str], list[str]]:
+def states(count: int, seed: int, steps: int = 50, *, shrink: bool = True) -> tuple[Counter[str], list[str]]:
     """Run the machine `count` times; return what was done, and what was not as it must be."""
     machine = seeded(seed)(CollectionStates)
     CollectionStates.done.clear()
@@ -194,7 +194,7 @@ def states(count: int, seed: int, steps: int = 50) -> tuple[Counter[str], list[s
         deadline=None,
         database=None,
         derandomize=False,
-        verbosity=Verbosity.normal,
+        phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
         print_blob=True,
         suppress_health_check=list(HealthCheck),
     )

@@ -118,10 +118,9 @@ def document(number: int, dice: random.Random) -> Document:
     """Make a document, some of several passages, some Chinese or mixed; none without a word."""
     words = dice.choice(((*WORDS,), (*WORDS,), CHINESE, (*WORDS, *CHINESE)))
     pieces = [" ".join(dice.choices(words, k=dice.randrange(1, 25))) for _ in range(dice.choice((1, 1, 1, 2)))]
-    # As long as a passage may be, so that each piece becomes one.
-    text = "\n\n".join(pieces) if len(pieces) == 1 else "\n\n".join(
-        piece + " word0" * ((PASSAGE_CHARS - len(piece)) // 6) for piece in pieces
-    )
+    if len(pieces) > 1:  # as long as a passage may be, so that each becomes one
+        pieces = [piece + " word0" * ((PASSAGE_CHARS - len(piece)) // 6) for piece in pieces]
+    text = "\n\n".join(pieces)
     return Document(f"d{number}", text, dice.choice(("", "fox", "客户")), {"n": dice.randrange(3)})
 
 
@@ -208,14 +207,16 @@ def differing(collection: Collection, candidates: Sequence[Truth]) -> tuple[Trut
     if truth is None:
         return held, [_described(held, candidates[0])]
     faults = []
-    expected = sorted(passage.passage_id for one in truth.values() for passage in split(one))
+    passages = [passage for one in truth.values() for passage in split(one)]
+    expected = sorted(passages, key=lambda passage: passage.passage_id)
     snapshot = collection.snapshot()
-    if [snapshot.passage(place).passage_id for place in range(len(snapshot))] != expected:
+    seen = [snapshot.passage(place) for place in range(len(snapshot))]
+    if [passage.passage_id for passage in seen] != [passage.passage_id for passage in expected]:
         faults.append("the snapshot holds other passages")
-    if any(snapshot.passage(place).text not in truth[snapshot.passage(place).doc_id].text for place in range(len(snapshot))):
+    elif [passage.text for passage in seen] != [passage.text for passage in expected]:
         faults.append("the snapshot holds other texts")
     found = [hit.passage_id for hit in collection.search(EVERYTHING, 1_000, "lexical")]
-    if sorted(found) != expected:
+    if sorted(found) != [passage.passage_id for passage in expected]:
         faults.append(f"searching finds {len(found)} passages in place of {len(expected)}")
     reference = clean(truth)
     if rankings(collection, ["dense"]) != reference[1::3]:
