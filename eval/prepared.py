@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from .. import InputError
 from ..retrieval.analysis import analyze
-from ..retrieval.collection import Collection, lexical_terms
+from ..retrieval.collection import Collection
 from ..retrieval.fitting import Fusion
 from ..retrieval.fusion import Method, Ranking, fuse
-from ..retrieval.lexical import K1, B, BM25Index, Vocabulary
-from ..retrieval.snapshot import DEPTH, Leg, Snapshot
+from ..retrieval.lexical import K1, B, BM25Index
+from ..retrieval.segment import Row
+from ..retrieval.snapshot import DEPTH, Leg
 from ..rewrite.gate import Gate
 from ..rewrite.query import Decision, Rewrite
 from ..rewrite.rewriter import SURE, surest
@@ -224,16 +225,17 @@ class Prepared:
         known = self._lexical.setdefault((k1, b), {})
         new = [text for text in texts if text not in known]
         if new:
-            ids, vocabulary = self._terms
-            index = BM25Index.from_ids(ids, vocabulary, k1, b)  # too large to keep one for each k1 and b
+            rows, vocabulary = self._rows, self._snapshot.base.vocabulary
+            ids, languages = [row.term_ids for row in rows], np.array([row.language for row in rows], dtype=np.uint8)
+            # Too large to keep one for each k1 and b.
+            index = BM25Index.from_ids(ids, vocabulary, k1, b, kinds=languages)
             words = ((text, analyze(text)) for text in new)
             known |= {text: index.search(terms, DEPTH) if terms else None for text, terms in words}
         return known
 
     @cached_property
-    def _terms(self) -> tuple[list[NDArray[np.int32]], Vocabulary]:
-        vocabulary = Vocabulary()
-        return [vocabulary.ids(terms) for terms in _corpus_terms(self._snapshot)], vocabulary
+    def _rows(self) -> list[Row]:
+        return list(self._snapshot.rows())
 
 
 def _depth(measure: str) -> int:
@@ -243,10 +245,6 @@ def _depth(measure: str) -> int:
 
 def _wanted(rewrite: Rewrite | None) -> list[Rewrite]:
     return [] if rewrite is None or rewrite.decision is Decision.KEEP else [rewrite]
-
-
-def _corpus_terms(snapshot: Snapshot) -> Iterable[list[str]]:
-    return (lexical_terms(snapshot.passage(position)) for position in range(len(snapshot)))
 
 
 def _shared(by_leg: Sequence[tuple[Ranking | None, float]], weight: float) -> list[tuple[Ranking, float]]:

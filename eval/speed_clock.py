@@ -7,7 +7,9 @@ import gc
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import TypeVar
 
 import numpy as np
@@ -29,6 +31,26 @@ def timed(work: Callable[[], Made]) -> tuple[Made, float]:
     return made, time.perf_counter() - start
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Seconds of a turn, for one query: by the clock; by the processor, which others hardly slow down."""
+
+    wall: float
+    cpu: float
+
+
+def spent(work: Callable[[], object], count: int = 1) -> Spent:
+    """Return the time that `work` takes, by each of the `count` queries that it answers."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    work()
+    return Spent((time.perf_counter() - wall) / count, (time.process_time() - cpu) / count)
+
+
+def typical(turns: Sequence[Spent]) -> Spent:
+    """Return the medians."""
+    return Spent(median(one.wall for one in turns), median(one.cpu for one in turns))
+
+
 def weighed(make: Callable[[], Made]) -> tuple[Made, dict[str, float | None]]:
     """Return what `make` makes, and what that took.
 
@@ -43,9 +65,7 @@ def weighed(make: Callable[[], Made]) -> tuple[Made, dict[str, float | None]]:
     return made, {"index_s": seconds, "index_cpu_s": work, "resident_mb": grown}
 
 
-def take_turns(
-    names: Sequence[str], rounds: int, turn: Callable[[str, int], Sequence[float]]
-) -> dict[str, list[float]]:
+def take_turns(names: Sequence[str], rounds: int, turn: Callable[[str, int], Sequence[Made]]) -> dict[str, list[Made]]:
     """Return the figures that `turn` gave for each of `names` in all rounds.
 
     Everybody does the first round, then the second, and so on; who begins changes from round to round. The first is
@@ -53,7 +73,7 @@ def take_turns(
     """
     for name in names:
         turn(name, 0)
-    figures: dict[str, list[float]] = {name: [] for name in names}
+    figures: dict[str, list[Made]] = {name: [] for name in names}
     for number in range(rounds):
         begin = number % len(names)
         for name in (*names[begin:], *names[:begin]):

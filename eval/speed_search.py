@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import TypeVar
 
 import numpy as np
@@ -17,7 +16,7 @@ from ..retrieval.collection import Collection
 from ..retrieval.dense import Vectors
 from ..retrieval.encoders import load_encoder
 from .speed import Plan, Result, Row
-from .speed_clock import milliseconds, say, slices, take_turns, timed, weighed
+from .speed_clock import Spent, milliseconds, say, slices, spent, take_turns, typical, weighed
 from .speed_peers import (
     BM25S,
     DEPTH,
@@ -55,16 +54,17 @@ def lexical(plan: Plan) -> Result:
     work = Workload(plan.size, plan.queries, plan.seed)
     documents: Sequence[Words] = work.documents
     searches, built = _built("lexical", LEXICAL, documents, documents[:_FEW], lambda search: search(work.queries[:2]))
-    rates = _rates(searches, work.queries, plan.rounds)
-    rarer = _rates(searches, work.rarer_queries, plan.rounds)
+    times = _times(searches, work.queries, plan.rounds)
+    rarer = _times(searches, work.rarer_queries, plan.rounds)
     rows = [
         Row(
             name,
-            rates[OURS] / rates[name],
+            times[name].wall / times[OURS].wall,
             {
-                "queries_per_s": rates[name],
-                "ratio_rarer_words": rarer[OURS] / rarer[name],
-                "queries_per_s_rarer_words": rarer[name],
+                "ratio_cpu": times[name].cpu / times[OURS].cpu,
+                "ratio_rarer_words": rarer[name].wall / rarer[OURS].wall,
+                "queries_per_s": 1 / times[name].wall,
+                "queries_per_s_rarer_words": 1 / rarer[name].wall,
                 **figures,
             },
         )
@@ -81,17 +81,16 @@ def lexical(plan: Plan) -> Result:
     return Result("lexical", setup, _all_rows(LEXICAL, rows, plan), checks)
 
 
-def _rates(searches: Mapping[str, LexicalSearch], queries: Sequence[Words], rounds: int) -> dict[str, float]:
-    """Return the queries a second of each engine, the median of rounds."""
+def _times(searches: Mapping[str, LexicalSearch], queries: Sequence[Words], rounds: int) -> dict[str, Spent]:
+    """Return the time of a query of each engine, the median of rounds."""
     batches = slices(queries, rounds)
     peers = {peer.name: peer for peer in LEXICAL}
 
-    def turn(name: str, number: int) -> list[float]:
+    def turn(name: str, number: int) -> list[Spent]:
         given = peers[name].given(batches[number])
-        return [len(given) / timed(partial(searches[name], given))[1]]
+        return [spent(partial(searches[name], given), len(given))]
 
-    rates = take_turns(list(searches), len(batches), turn)
-    return {name: median(found) for name, found in rates.items()}
+    return {name: typical(found) for name, found in take_turns(list(searches), len(batches), turn).items()}
 
 
 def alike(ours: Found, theirs: Found, depth: int = _COMPARED) -> bool:
@@ -123,9 +122,18 @@ def hybrid(plan: Plan) -> Result:
         searches, built = _built("hybrid", HYBRID, whole, few, lambda search: search(asked[0]))
         times = _latencies(searches, asked, plan.rounds)
         checks = {"recall_at_100_of_our_dense_leg": _recall(whole, asked[:_RECALL_QUERIES])}
-    p50 = {name: milliseconds(found, 50) for name, found in times.items()}
+    middle = {name: typical(found) for name, found in times.items()}
     rows = [
-        Row(name, p50[name] / p50[OURS], {"p50_ms": p50[name], "p95_ms": milliseconds(times[name], 95), **figures})
+        Row(
+            name,
+            middle[name].wall / middle[OURS].wall,
+            {
+                "ratio_cpu": middle[name].cpu / middle[OURS].cpu,
+                "p50_ms": middle[name].wall * 1_000,
+                "p95_ms": milliseconds([one.wall for one in times[name]], 95),
+                **figures,
+            },
+        )
         for name, figures in built.items()
     ]
     setup = (
@@ -155,12 +163,12 @@ def _encoded(work: Workload) -> tuple[Vectors, Vectors]:
     return encoder.encode_documents(texts(work.documents)), encoder.encode_queries(texts(work.queries))
 
 
-def _latencies(searches: Mapping[str, HybridSearch], asked: Sequence[str], rounds: int) -> dict[str, list[float]]:
+def _latencies(searches: Mapping[str, HybridSearch], asked: Sequence[str], rounds: int) -> dict[str, list[Spent]]:
     batches = slices(asked, rounds)
     peers = {peer.name: peer for peer in HYBRID}
 
-    def turn(name: str, number: int) -> list[float]:
-        return [timed(partial(searches[name], text))[1] for text in peers[name].given(batches[number])]
+    def turn(name: str, number: int) -> list[Spent]:
+        return [spent(partial(searches[name], text)) for text in peers[name].given(batches[number])]
 
     return take_turns(list(searches), len(batches), turn)
 

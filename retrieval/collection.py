@@ -37,6 +37,8 @@ BATCH_SIZE = 256
 
 BOTH_LEGS = (Leg.LEXICAL, Leg.DENSE)
 
+LANGUAGES = ("en", "zh")
+
 STORE_FILE = "documents.sqlite"
 
 _AT_ONCE = 5_000
@@ -355,7 +357,8 @@ class Collection:
             if len(vector) != 4 * self._spaces.dimensions(space):
                 raise StorageError(f"collection {self.name!r}: damaged: a vector of {len(vector)} bytes")
             vectors[space] = np.frombuffer(vector, dtype="<f4")
-        return Row(stored.passage, vocabulary.ids(lexical_terms(stored.passage)), vectors)
+        language = LANGUAGES.index(stored.language)
+        return Row(stored.passage, vocabulary.ids(lexical_terms(stored.passage)), vectors, language)
 
     def _merged(self, snapshot: Snapshot) -> Snapshot:
         """Return the same generation as one segment, as a clean build would make it."""
@@ -406,6 +409,6 @@ def _as_bytes(vectors: Mapping[str, Vector]) -> dict[str, bytes]:
 def _stored(passages: Sequence[Passage], vectors: Iterator[dict[str, bytes]]) -> tuple[StoredPassage, ...]:
     """Join passages with the next vectors."""
     return tuple(
-        StoredPassage(passage, "zh" if is_chinese(passage.indexed_text) else "en", next(vectors))
+        StoredPassage(passage, LANGUAGES[is_chinese(passage.indexed_text)], next(vectors))
         for passage in passages
     )

@@ -39,7 +39,7 @@ class Fusion:
     """
 
     method: Method = Method.THEORETICAL
-    lexical_weight: float = 0.45
+    lexical_weight: float = 0.5
 
     def __post_init__(self) -> None:
         if not 0 < self.lexical_weight < 1:

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import hashlib
 import io
+import mmap
 import os
 import re
 import secrets
@@ -40,24 +41,32 @@ _UNFINISHED = ".unfinished-index-"
 _DAMAGED = "damaged-index"
 _LOCK = "index.lock"
 _CHUNK = 2**22
+_HEADER = 2**16
+"""More bytes than the header of an array has."""
 
 
 @dataclass(frozen=True, slots=True)
 class IndexFiles:
-    """The checked files of one generation."""
+    """The checked files of one generation, mapped: they can be read after another process has removed them."""
 
     folder: Path
     generation: int
     about: Mapping[str, Any]
     """What the writer said of them."""
+    _contents: Mapping[str, memoryview]
 
     def array(self, name: str) -> NDArray[Any]:
         """Return an array, read-only and mapped rather than read."""
-        return np.asarray(np.load(self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False))
+        content = self._contents[f"{name}.npy"]
+        header = io.BytesIO(content[:_HEADER])
+        np.lib.format.read_magic(header)
+        shape, fortran, dtype = np.lib.format.read_array_header_2_0(header)
+        values = np.frombuffer(content[header.tell() :], dtype)
+        return values.reshape(shape, order="F" if fortran else "C")
 
     def bytes(self, name: str) -> bytes:
         """Return what was written as bytes."""
-        return (self.folder / name).read_bytes()
+        return bytes(self._contents[name])
 
 
 def write_index(folder: Path, generation: int, about: Mapping[str, Any], parts: Mapping[str, Part]) -> bool:
@@ -76,7 +85,7 @@ def write_index(folder: Path, generation: int, about: Mapping[str, Any], parts: 
             final = folder / f"index-{generation}"
             shutil.rmtree(final, ignore_errors=True)
             unfinished.rename(final)
-            _sync_folder(folder)
+            sync_folder(folder)
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
@@ -116,7 +125,7 @@ def _fill(folder: Path, generation: int, about: Mapping[str, Any], parts: Mappin
             files[f"{name}.npy"] = _write(folder / f"{name}.npy", header.getvalue(), data)
     body = {"format": FORMAT, "generation": generation, "about": dict(about), "files": files}
     _write(folder / _MANIFEST, orjson.dumps({"sha256": _digest(body), "body": body}))
-    _sync_folder(folder)
+    sync_folder(folder)
 
 
 def _checked(folder: Path) -> IndexFiles | None:
@@ -132,11 +141,18 @@ def _checked(folder: Path) -> IndexFiles | None:
         return None
     if folder.name != f"index-{body['generation']}":
         raise ValueError(f"{folder}: the manifest of another generation")
+    contents = {name: _mapped(folder / name) for name in body["files"]}
     for name, sha256 in body["files"].items():
-        with _regular(folder / name).open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-                raise ValueError(f"{folder / name}: damaged")
-    return IndexFiles(folder, body["generation"], body["about"])
+        if hashlib.sha256(contents[name]).hexdigest() != sha256:
+            raise ValueError(f"{folder / name}: damaged")
+    return IndexFiles(folder, body["generation"], body["about"], contents)
+
+
+def _mapped(path: Path) -> memoryview:
+    """Map a file; raises OSError or ValueError where that cannot be done."""
+    with _regular(path).open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        return memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) if size else b"")
 
 
 def _regular(path: Path) -> Path:
@@ -166,7 +182,7 @@ def _write(path: Path, *parts: bytes | memoryview) -> str:
     return digest.hexdigest()
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Force the names in a folder to disk."""
     file = os.open(folder, os.O_RDONLY)
     try:

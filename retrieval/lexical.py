@@ -17,6 +17,7 @@ K1 = 1.5
 B = 0.75
 
 TermIds = NDArray[np.int32]
+Kinds = NDArray[np.uint8]
 
 _FREQUENT = 8
 """A term that more than one passage in so many holds is also kept as a row of its impacts on all passages."""
@@ -43,7 +44,7 @@ class Vocabulary(dict[str, int]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Statistics:
-    """What BM25 knows of a set of passages: how many, their mean length, how many hold each term (by term id).
+    """What BM25 knows of a set of passages: how many, the mean length of each kind, how many hold each term (by id).
 
     They may be those of other passages than the index has. A small index beside a big one takes the big one's, alone,
     so that equal passages score the same in both, to the last bit. A term that the big one lacks has the frequency it
@@ -51,7 +52,7 @@ class Statistics:
     """
 
     size: int
-    mean_length: float
+    mean_lengths: NDArray[np.float64]
     frequencies: NDArray[np.int32]
 
     def frequencies_for(self, own: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -70,6 +71,9 @@ class BM25Index:
     Kamphuis et al., "Which BM25 do you mean?", ECIR 2020: Lucene's formula with exact document lengths; its numerator
     keeps no (k1 + 1).
 
+    Passages may be of kinds, such as languages: each is then long or short among its own. Chinese has more terms for as
+    much text, and beside it every English passage would pass for a short one.
+
     A passage's score is the sum of its impacts in single precision, rarest term first (then by the term itself), so it
     does not depend on the ids that terms got.
     """
@@ -84,7 +88,7 @@ class BM25Index:
         self._impacts: Impacts = kept["impacts"]
         self._peaks: Impacts = kept["peaks"]
         self._size, scored_size = map(int, kept["sizes"])
-        self.statistics = Statistics(scored_size, float(kept["mean_length"][0]), kept["frequencies"])
+        self.statistics = Statistics(scored_size, kept["mean_lengths"], kept["frequencies"])
         self._rows: dict[int, Impacts] = {}
         self._sums: list[Sums] = []
 
@@ -105,15 +109,16 @@ class BM25Index:
         k1: float = K1,
         b: float = B,
         statistics: Statistics | None = None,
+        kinds: Kinds | None = None,
     ) -> BM25Index:
         """Index passages given as ids of `vocabulary`, which may go on growing afterwards.
 
-        `statistics` are those of another index by which this one is to be scored.
+        `statistics` are those of another index by which this one is to be scored; `kinds` numbers each passage's.
         """
         offsets = np.zeros(len(id_lists) + 1, dtype=np.int64)
         np.cumsum(np.fromiter(map(len, id_lists), dtype=np.int64, count=len(id_lists)), out=offsets[1:])
         ids = np.concatenate([np.empty(0, np.int32), *id_lists])
-        return cls.from_laid_out(ids, offsets, vocabulary, k1, b, statistics)
+        return cls.from_laid_out(ids, offsets, vocabulary, k1, b, statistics, kinds)
 
     @classmethod
     def from_laid_out(
@@ -124,16 +129,20 @@ class BM25Index:
         k1: float = K1,
         b: float = B,
         statistics: Statistics | None = None,
+        kinds: Kinds | None = None,
     ) -> BM25Index:
         """Index passages laid out one behind the other: those of passage i are ids[offsets[i]:offsets[i + 1]]."""
         lengths = np.diff(offsets)
         starts, positions, counts = _by_term(ids, offsets)
         own = np.diff(starts).astype(np.int32)
+        kinds = np.zeros(len(lengths), dtype=np.uint8) if kinds is None else kinds
+        means = _mean_lengths(lengths, kinds)
         if statistics is None or not statistics.size:
-            statistics = Statistics(len(lengths), float(lengths.mean()) if lengths.any() else 1.0, own)
+            statistics = Statistics(len(lengths), means, own)
+        means = _first_known(statistics.mean_lengths, means)
         frequencies = statistics.frequencies_for(own)
         idf = np.log1p((np.maximum(statistics.size - frequencies, 0) + 0.5) / (frequencies + 0.5))
-        damping = k1 * (1 - b + b * lengths / statistics.mean_length)
+        damping = k1 * (1 - b + b * lengths / means[kinds])
         impacts = (np.repeat(idf, own) * counts / (counts + damping[positions])).astype(np.float32)
         return cls(
             vocabulary,
@@ -144,7 +153,7 @@ class BM25Index:
                 "peaks": _peaks(impacts, starts),
                 "frequencies": np.concatenate((frequencies, statistics.frequencies[len(frequencies) :])),
                 "sizes": np.array([len(lengths), statistics.size], dtype=np.int64),
-                "mean_length": np.array([statistics.mean_length]),
+                "mean_lengths": means,
             },
         )
 
@@ -219,6 +228,20 @@ class BM25Index:
             row[positions] = impacts
             self._rows[number] = row  # were it made by two threads at once, either will do
         return row
+
+
+def _mean_lengths(lengths: NDArray[np.int64], kinds: Kinds) -> NDArray[np.float64]:
+    """Return the mean length of the passages of each kind that have terms; 0 where there are none."""
+    passages = np.bincount(kinds)
+    return np.bincount(kinds, lengths) / np.maximum(passages, 1)
+
+
+def _first_known(given: NDArray[np.float64], own: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the `given` means, our own for kinds that they lack, 1 for what is nowhere."""
+    means = np.ones(max(len(given), len(own)))
+    for known in (own, given):
+        means[: len(known)][known > 0] = known[known > 0]
+    return means
 
 
 def _by_term(ids: TermIds, offsets: NDArray[np.int64]) -> tuple[NDArray[np.int64], Positions, NDArray[np.int32]]:

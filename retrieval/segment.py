@@ -16,7 +16,7 @@ from .dense import DenseIndex, Vectors
 from .dense_gpu import Device, on_device
 from .filters import Filter, MetadataIndex
 from .fusion import Ranking
-from .lexical import BM25, BM25Index, Statistics, TermIds, Vocabulary
+from .lexical import BM25, BM25Index, Kinds, Statistics, TermIds, Vocabulary
 from .lexical_reference import RankBM25Index
 from .passage import Passage
 from .spaces import Vector
@@ -58,19 +58,24 @@ class LexicalIndex(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
-    """A passage as the indexes take it: its term ids, and its vectors by their space."""
+    """A passage as the indexes take it: its term ids, its vectors by their space, its language as a number."""
 
     passage: Passage
     term_ids: TermIds
     vectors: Mapping[str, Vector]
+    language: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Terms:
-    """The term ids of all passages, one passage behind the other: those of row i are ids[offsets[i]:offsets[i + 1]]."""
+    """The term ids of all passages, one behind the other: those of row i are ids[offsets[i]:offsets[i + 1]].
+
+    `languages` has each passage's: they differ in how many terms they have for as much text.
+    """
 
     ids: NDArray[np.int32]
     offsets: NDArray[np.int64]
+    languages: Kinds
 
     @classmethod
     def of_rows(cls, rows: Sequence[Row]) -> Terms:
@@ -78,7 +83,7 @@ class Terms:
         offsets = np.zeros(len(rows) + 1, dtype=np.int64)
         np.cumsum([len(row.term_ids) for row in rows], out=offsets[1:])
         ids = [np.empty(0, np.int32), *(row.term_ids for row in rows)]
-        return cls(np.concatenate(ids), offsets)
+        return cls(np.concatenate(ids), offsets, np.array([row.language for row in rows], dtype=np.uint8))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -160,7 +165,7 @@ class Segment:
             at = int(np.searchsorted(found.rows, number))
             if at < len(found.rows) and found.rows[at] == number:
                 vectors[space] = found.vectors[at]
-        return Row(passage, self.terms[number], vectors)
+        return Row(passage, self.terms[number], vectors, int(self.terms.languages[number]))
 
     def matching(self, wanted: Filter) -> NDArray[np.bool_]:
         """Return which rows match a filter."""
@@ -203,7 +208,9 @@ def _lexical(terms: Terms, vocabulary: Vocabulary, indexing: Indexing, scored_by
     k1, b = indexing.bm25.k1, indexing.bm25.b
     if indexing.engine is LexicalEngine.RANK_BM25:
         return RankBM25Index.from_ids(list(terms), vocabulary, k1, b)
-    return BM25Index.from_laid_out(terms.ids, terms.offsets, vocabulary, k1, b, _statistics(scored_by))
+    return BM25Index.from_laid_out(
+        terms.ids, terms.offsets, vocabulary, k1, b, _statistics(scored_by), terms.languages
+    )
 
 
 def _statistics(segment: Segment | None) -> Statistics | None:

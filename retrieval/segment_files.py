@@ -50,7 +50,7 @@ class SavedSegment:
         lexical = {name: array(f"{_LEXICAL}{name}") for name in self._files.about["lexical"]}
         return Segment(
             found,
-            Terms(array("terms"), array("offsets")),
+            Terms(array("terms"), array("offsets"), array("languages")),
             spaces,
             vocabulary,
             lambda: BM25Index.from_arrays(vocabulary, lexical),
@@ -82,6 +82,7 @@ def write_segment(
         "vocabulary": orjson.dumps(list(segment.vocabulary)),
         "terms": segment.terms.ids,
         "offsets": segment.terms.offsets,
+        "languages": segment.terms.languages,
         **{f"{_LEXICAL}{name}": array for name, array in lexical.items()},
     }
     for number, (space, found) in enumerate(segment.spaces.items()):

@@ -37,7 +37,7 @@ class Settings(BaseModel):
 
     fusion: Method = Method.THEORETICAL
     """How ranked lists are fused: theoretical, min-max, z-score or rrf. A collection that was fitted has its own."""
-    lexical_weight: float = Field(default=0.45, gt=0, lt=1)
+    lexical_weight: float = Field(default=0.5, gt=0, lt=1)
     """What the lexical leg weighs where both legs read a text; the dense one has the rest."""
     rerank_model: str | None = None
     """A cross-encoder's name or folder, which orders the best hits anew; off unless set."""

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections import Counter
 from itertools import chain
 
@@ -11,7 +12,7 @@ import pytest
 from querywright import InputError, UnavailableError
 from querywright.eval import speed_peers, speed_search, speed_upkeep
 from querywright.eval.speed import PARTS, Plan, Row, measure, result_of
-from querywright.eval.speed_clock import slices, take_turns
+from querywright.eval.speed_clock import Spent, slices, spent, take_turns, typical
 from querywright.eval.speed_peers import HYBRID, LEXICAL, MISSING, OURS
 from querywright.eval.speed_search import alike, library
 from querywright.eval.speed_texts import _NAMES, Workload
@@ -76,6 +77,13 @@ def test_turns_rotate_and_the_warm_up_is_not_counted() -> None:
     figures = take_turns(["a", "b"], 3, turn)
     assert heard == [("a", 0), ("b", 0), ("a", 0), ("b", 0), ("b", 1), ("a", 1), ("a", 2), ("b", 2)]
     assert figures == {"a": [3.0, 6.0, 7.0], "b": [4.0, 5.0, 8.0]}
+
+
+def test_waiting_is_not_the_processors_time() -> None:
+    waited = spent(lambda: time.sleep(0.05), 5)
+    assert waited.wall >= 0.01
+    assert waited.cpu < waited.wall / 2
+    assert typical([Spent(3, 1), Spent(1, 9), Spent(2, 2)]) == Spent(2, 2)
 
 
 @pytest.mark.parametrize(("count", "parts"), [(10, 3), (2, 5), (12, 12), (1, 1)])
@@ -151,7 +159,7 @@ def test_lexical() -> None:
     rows = by_name(result.rows)
     assert list(rows) == [peer.name for peer in LEXICAL]
     ours = rows[OURS]
-    assert ours.ratio == ours.figures["ratio_rarer_words"] == 1
+    assert ours.ratio == ours.figures["ratio_cpu"] == ours.figures["ratio_rarer_words"] == 1
     for peer in LEXICAL:
         row = rows[peer.name]
         if peer.missing:

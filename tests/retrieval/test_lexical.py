@@ -147,7 +147,7 @@ def test_from_memory_maps_uncopied(tmp_path: Path) -> None:
         maps[name] = np.load(tmp_path / f"{name}.npy", mmap_mode="r")
     again = BM25Index.from_arrays(vocabulary, maps)
     assert len(again) == len(index)
-    assert again.statistics.mean_length == index.statistics.mean_length
+    assert again.statistics.mean_lengths.tolist() == index.statistics.mean_lengths.tolist()
     for name, array in again.arrays().items():
         assert np.shares_memory(array, maps[name])
         assert not array.flags.writeable

@@ -62,7 +62,7 @@ QUESTIONS: dict[str, dict[str, Any]] = {
     "filter finds nothing": {"query": "客户画像", "filter": {"kind": ["never"]}, "now": NOW},
     "filter by a range": {"query": "Apple 财报", "filter": {"lang": {"gte": "f", "lt": "zz"}, "kind": ["news"]}, "now": NOW},
     "not rewritten": {"query": "show me the numbers", "rewriter": "none", "now": NOW},
-    "two collections": {"query": "Apple 财报", "collection": ["demo", "annex"], "now": NOW, "k": 5},
+    "two collections": {"query": "Apple 财报", "collection": ["demo", "annex"], "now": NOW, "k": 100},
     "one rewriter": {"query": "这个功能怎么用?", "history": HISTORY_ZH, "rewriter": "history", "now": NOW},
 }  # fmt: skip
 

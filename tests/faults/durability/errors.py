@@ -28,7 +28,6 @@ from .truth import (
     Upsert,
     differing,
     document,
-    merged_above,
     opened,
     operations,
     perform,

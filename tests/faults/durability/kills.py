@@ -127,13 +127,16 @@ def _child(folder: Path, seed: str, point: Point, at_once: int, writing: int) ->
 
 
 def _work(folder: Path, seed: str, writing: int) -> None:
+    def acknowledged() -> None:
+        _write(writing, b".")
+
     collection = opened(folder)
     for operation in operations(seed):
         if isinstance(operation, Reopen):
             collection.close()
             collection = opened(folder)
         else:
-            perform(collection, operation, lambda: _write(writing, b"."))
+            perform(collection, operation, acknowledged)
 
 
 def _dying(point: Point) -> Handler:

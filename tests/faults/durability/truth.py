@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +47,8 @@ class Directions:
         """Return one unit vector a text."""
         vectors = np.array([sum(map(_direction, text.split()), np.zeros(DIMENSIONS)) for text in texts])
         vectors = vectors.reshape(-1, DIMENSIONS)
-        return (vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)).astype(np.float32)
+        unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        return np.asarray(unit, dtype=np.float32)
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return one unit vector a query."""
@@ -127,15 +128,17 @@ def document(number: int, dice: random.Random) -> Document:
 def operations(seed: str, names: int = 40) -> Iterator[Operation]:
     """Yield what is done, without end; the same for the same seed."""
     dice = random.Random(seed)
+
+    def upsert() -> Upsert:
+        numbers = [dice.randrange(names) for _ in range(dice.randrange(1, 10))]
+        return Upsert(tuple(document(number, dice) for number in numbers), dice.choice((3, 100)))
+
+    def delete() -> Delete:
+        return Delete(tuple(f"d{dice.randrange(names)}" for _ in range(dice.randrange(1, 5))))
+
+    kinds: tuple[Callable[[], Operation], ...] = (upsert, delete, Flush, Search, Reopen)
     while True:
-        kind = dice.choices((Upsert, Delete, Flush, Search, Reopen), (45, 20, 12, 20, 3))[0]
-        if kind is Upsert:
-            numbers = [dice.randrange(names) for _ in range(dice.randrange(1, 10))]
-            yield Upsert(tuple(document(number, dice) for number in numbers), dice.choice((3, 100)))
-        elif kind is Delete:
-            yield Delete(tuple(f"d{dice.randrange(names)}" for _ in range(dice.randrange(1, 5))))
-        else:
-            yield kind()
+        yield dice.choices(kinds, (45, 20, 12, 20, 3))[0]()
 
 
 def steps(operation: Operation) -> list[Callable[[Truth], Truth]]:
@@ -143,11 +146,18 @@ def steps(operation: Operation) -> list[Callable[[Truth], Truth]]:
     if isinstance(operation, Upsert):
         size = operation.batch_size
         batches = [operation.documents[at : at + size] for at in range(0, len(operation.documents), size)]
-        return [lambda truth, some=some: truth | {one.doc_id: one for one in some} for some in batches]
+        return [partial(_with, batch) for batch in batches]
     if isinstance(operation, Delete):
-        gone = operation.doc_ids
-        return [lambda truth: {doc_id: one for doc_id, one in truth.items() if doc_id not in gone}]
+        return [partial(_without, operation.doc_ids)]
     return []
+
+
+def _with(documents: Sequence[Document], truth: Truth) -> Truth:
+    return truth | {one.doc_id: one for one in documents}
+
+
+def _without(doc_ids: Sequence[str], truth: Truth) -> Truth:
+    return {doc_id: one for doc_id, one in truth.items() if doc_id not in doc_ids}
 
 
 def perform(collection: Collection, operation: Operation, acknowledged: Callable[[], None]) -> None:
