@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from ..retrieval.collection import Collection, Leg
-from ..retrieval.encoders import DEFAULT_ENCODER
 from ..retrieval.home import Collections
+from ..retrieval.spaces import DEFAULT_ENCODER
 from ..rewrite.query import Query, Rewrite
 from ..rewrite.rewriter import Rewriter
 from ..service.answer import Answer

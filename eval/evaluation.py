@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 
 from .. import DatasetError, InputError
-from ..retrieval.encoders import DEFAULT_ENCODER
 from ..retrieval.home import Collections
+from ..retrieval.spaces import DEFAULT_ENCODER
 from ..service.settings import Settings
 from .arms import parse_arms
 from .bench import Bench, Progress, Service, silent

@@ -13,7 +13,7 @@ from .. import InputError
 from ..retrieval.collection import Collection
 from ..retrieval.fitting import FOLDS, Fusion, Values, fit
 from ..retrieval.fusion import Ranking, fuse
-from ..retrieval.snapshot import DEPTH, Leg
+from ..retrieval.snapshot import DEPTH, Leg, shares
 from .bench import Progress, silent
 from .dataset import Dataset
 from .measures import Judge, checked_measure
@@ -142,9 +142,11 @@ class _Lists:
 
     def fused(self, fusion: Fusion) -> Values:
         """Return each query's value where the legs are fused; one that a single leg reads is that leg's."""
-        shares = {Leg.LEXICAL: fusion.lexical_weight, Leg.DENSE: 1 - fusion.lexical_weight}
         return self._values(
-            [fuse(list(by_leg.values()), [shares[leg] for leg in by_leg], fusion.method) for by_leg in self._found]
+            [
+                fuse(list(by_leg.values()), list(shares(by_leg, fusion.lexical_weight).values()), fusion.method)
+                for by_leg in self._found
+            ]
         )
 
     def leg(self, leg: Leg) -> Values:

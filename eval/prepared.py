@@ -20,7 +20,7 @@ from ..retrieval.fitting import Fusion
 from ..retrieval.fusion import Method, Ranking, fuse
 from ..retrieval.lexical import K1, B, BM25Index
 from ..retrieval.segment import Row
-from ..retrieval.snapshot import DEPTH, Leg
+from ..retrieval.snapshot import DEPTH, Leg, shares
 from ..rewrite.gate import Gate
 from ..rewrite.query import Decision, Rewrite
 from ..rewrite.rewriter import SURE, surest
@@ -186,8 +186,9 @@ class Prepared:
         texts = _second_batch(rewrites, parameters)
         lists: list[tuple[Ranking, float]] = []
         for text, weight in [(query, 1 - sum(weight for _, weight in texts)), *texts]:
-            by_leg = [(lexical.get(text), parameters.lexical_weight), (dense.get(text), 1 - parameters.lexical_weight)]
-            lists += _shared(by_leg, weight)
+            read = ((Leg.LEXICAL, lexical.get(text)), (Leg.DENSE, dense.get(text)))
+            by_leg = {leg: ranking for leg, ranking in read if ranking is not None}
+            lists += [(by_leg[leg], weight * share) for leg, share in shares(by_leg, parameters.lexical_weight).items()]
         lists = [(ranking, weight) for ranking, weight in lists if weight > TIE]
         if not lists:
             return {}
@@ -245,13 +246,6 @@ def _depth(measure: str) -> int:
 
 def _wanted(rewrite: Rewrite | None) -> list[Rewrite]:
     return [] if rewrite is None or rewrite.decision is Decision.KEEP else [rewrite]
-
-
-def _shared(by_leg: Sequence[tuple[Ranking | None, float]], weight: float) -> list[tuple[Ranking, float]]:
-    """Return the ranked lists of the legs that read a text; they share its weight."""
-    there = [(ranking, part) for ranking, part in by_leg if ranking is not None]
-    whole = sum(part for _, part in there)
-    return [(ranking, weight * part / whole) for ranking, part in there] if whole else []
 
 
 def _second_batch(rewrites: Sequence[Rewrite], parameters: Parameters) -> list[tuple[str, float]]:

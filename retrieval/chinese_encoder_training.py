@@ -56,7 +56,6 @@ class Plan:
     scale: float = 20.0
     thin: float = 0.6
     hide: float = 0.3
-    swap: float = 0.3
 
 
 # -------------------------------------------------------------------------------------- what is read
@@ -205,42 +204,7 @@ def hidden(passage: _Pieces, query: _Pieces, share: float, rng: np.random.Genera
     return kept if len(kept) > 3 else passage
 
 
-class Synonyms:
-    """Words that mean nearly the same: a source of pairs, and a way to say a query in other words."""
-
-    def __init__(self, near: Mapping[str, Sequence[str]], words: Words, plan: Plan) -> None:
-        self._plan = plan
-        self._bags = [
-            (words.ids(word).astype(np.int32), [words.ids(other).astype(np.int32) for other in others])
-            for word, others in near.items()
-        ]
-        self._places = {int(bag[0]): place for place, (bag, _) in enumerate(self._bags)}
-
-    def __len__(self) -> int:
-        return len(self._bags)
-
-    def draw(self, rng: np.random.Generator) -> Drawn:
-        """Return a batch of words, each with another."""
-        chosen = rng.choice(len(self._bags), min(self._plan.batch, len(self._bags)), replace=False)
-        pairs = [(bag, others[rng.integers(len(others))]) for bag, others in map(self._bags.__getitem__, chosen)]
-        return Drawn([bag for bag, _ in pairs], [other for _, other in pairs])
-
-    def swapped(self, query: _Pieces, rng: np.random.Generator) -> _Pieces:
-        """Return `query` with some of its words, and the characters of these, replaced."""
-        kept = query.tolist()
-        for row in query[rng.random(len(query)) < self._plan.swap].tolist():
-            place = self._places.get(row)
-            if place is None:
-                continue
-            bag, others = self._bags[place]
-            for piece in bag.tolist():
-                if piece in kept:
-                    kept.remove(piece)
-            kept += others[rng.integers(len(others))].tolist()
-        return np.array(kept, dtype=np.int32)
-
-
-Source = Surroundings | Answers | Synonyms
+Source = Surroundings | Answers
 
 
 def sources(data: TrainingData, words: Words, plan: Plan, log: Log) -> list[tuple[Source, float]]:

@@ -23,7 +23,7 @@ from .lexical import Vocabulary
 from .passage import PASSAGE_CHARS, Document, Hit, Passage, check_doc_id, split
 from .segment import Indexing, Row, Segment
 from .segment_files import keeps, made_as, read_segment, write_segment
-from .snapshot import DEPTH, Leg, Snapshot, check_legs
+from .snapshot import DEPTH, Leg, Snapshot, check_legs, shares
 from .spaces import Spaces, Vector, spaces_of
 from .store import Store, StoredDocument, StoredPassage, digest
 
@@ -183,8 +183,8 @@ class Collection:
         if len(found) == 1:
             return snapshot.hits(next(iter(found.values())), k)
         fusion = self.fusion() or Fusion()
-        shares = {Leg.LEXICAL: fusion.lexical_weight, Leg.DENSE: 1 - fusion.lexical_weight}
-        return snapshot.hits(fuse(list(found.values()), [shares[leg] for leg in found], fusion.method), k)
+        weights = list(shares(found, fusion.lexical_weight).values())
+        return snapshot.hits(fuse(list(found.values()), weights, fusion.method), k)
 
     def fusion(self) -> Fusion | None:
         """Return the fusion that was fitted for this collection, None where none was. Raises StorageError."""
@@ -409,6 +409,5 @@ def _as_bytes(vectors: Mapping[str, Vector]) -> dict[str, bytes]:
 def _stored(passages: Sequence[Passage], vectors: Iterator[dict[str, bytes]]) -> tuple[StoredPassage, ...]:
     """Join passages with the next vectors."""
     return tuple(
-        StoredPassage(passage, LANGUAGES[is_chinese(passage.indexed_text)], next(vectors))
-        for passage in passages
+        StoredPassage(passage, LANGUAGES[is_chinese(passage.indexed_text)], next(vectors)) for passage in passages
     )

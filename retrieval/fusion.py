@@ -41,13 +41,14 @@ class Ranking:
 
     `least` is what the leg gives a passage that has nothing to do with the query: 0 for BM25; for cosines the mean of
     the query's over all passages, or -1, their least in theory. `whole` says that nothing was cut off: a passage that
-    is not here scores `least`.
+    is not here scores `least`. `weight` is what it counts beside a list of another leg.
     """
 
     positions: Positions
     scores: Scores
     least: float = 0.0
     whole: bool = False
+    weight: float = 1.0
 
     def __len__(self) -> int:
         return len(self.positions)

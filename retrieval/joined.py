@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate
 
 from .collection import Collection
@@ -90,7 +91,7 @@ class JoinedSnapshot:
                 most = part.most(text) if leg is Leg.LEXICAL else 0.0
                 lists.append(calibrate(by_leg[leg], 0.0, most) if most else by_leg[leg])
                 offsets.append(offset)
-        return join(lists, depth, offsets) if lists else None
+        return replace(join(lists, depth, offsets), weight=lists[0].weight) if lists else None
 
     def _part_of(self, position: int) -> int:
         return next(part for part in range(len(self._parts)) if position < self._offsets[part + 1])

@@ -208,9 +208,7 @@ def _lexical(terms: Terms, vocabulary: Vocabulary, indexing: Indexing, scored_by
     k1, b = indexing.bm25.k1, indexing.bm25.b
     if indexing.engine is LexicalEngine.RANK_BM25:
         return RankBM25Index.from_ids(list(terms), vocabulary, k1, b)
-    return BM25Index.from_laid_out(
-        terms.ids, terms.offsets, vocabulary, k1, b, _statistics(scored_by), terms.languages
-    )
+    return BM25Index.from_laid_out(terms.ids, terms.offsets, vocabulary, k1, b, _statistics(scored_by), terms.languages)
 
 
 def _statistics(segment: Segment | None) -> Statistics | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 
@@ -143,7 +143,7 @@ class Snapshot:
         )
 
     def _dense(self, space: str, vector: Vector, depth: int, allowed: Sequence[NDArray[np.bool_] | None]) -> Ranking:
-        return _together(
+        ranking = _together(
             [
                 part.placed(part.segment.dense[space]().search(vector, depth, mask))
                 for part, mask in zip(self._parts, allowed, strict=True)
@@ -151,6 +151,7 @@ class Snapshot:
             ],
             depth,
         )
+        return replace(ranking, weight=self._spaces.weight(space))
 
 
 class _Part:
@@ -188,6 +189,13 @@ def check_legs(legs: Sequence[Leg | str]) -> tuple[Leg, ...]:
     if not isinstance(legs, Sequence) or not legs or any(leg not in list(Leg) for leg in legs):
         raise InputError("legs: expected lexical, dense or hybrid, or a list of one or both of lexical, dense")
     return tuple(dict.fromkeys(map(Leg, legs)))
+
+
+def shares(by_leg: Mapping[Leg, Ranking], lexical_weight: float) -> dict[Leg, float]:
+    """Return what each leg's list weighs where they are fused; together 1."""
+    weights = {leg: lexical_weight if leg is Leg.LEXICAL else 1 - lexical_weight for leg in by_leg}
+    weighed = {leg: weights[leg] * ranking.weight for leg, ranking in by_leg.items()}
+    return {leg: weight / sum(weighed.values()) for leg, weight in weighed.items()}
 
 
 def _merged_order(base: Segment, delta: Segment, dead: NDArray[np.bool_]) -> list[_Part]:

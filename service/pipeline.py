@@ -23,7 +23,7 @@ from ..retrieval.fitting import Fusion
 from ..retrieval.fusion import Ranking, fuse
 from ..retrieval.joined import AnyCollection, AnySnapshot
 from ..retrieval.rerank import Reranking, load_reranker
-from ..retrieval.snapshot import DEPTH
+from ..retrieval.snapshot import DEPTH, shares
 from ..rewrite.catalog import Catalog
 from ..rewrite.deadline import within
 from ..rewrite.editor import BilingualEditor
@@ -357,15 +357,10 @@ class _Search:
             notes.append(f"{len(texts)} texts, {sum(map(len, found))} lists")
             notes.append("read by " + ", ".join("+".join(by_leg) or "no leg" for by_leg in found))
         return [
-            (ranking, weight * self._leg_share(leg, by_leg))
+            (by_leg[leg], weight * share)
             for by_leg, (_, weight) in zip(found, texts, strict=True)
-            for leg, ranking in by_leg.items()
+            for leg, share in shares(by_leg, self.lexical_weight).items()
         ]
-
-    def _leg_share(self, leg: Leg, by_leg: Mapping[Leg, Ranking]) -> float:
-        if len(by_leg) == 1:
-            return 1.0
-        return self.lexical_weight if leg is Leg.LEXICAL else 1 - self.lexical_weight
 
     def _rank(self, texts: Sequence[str]) -> list[dict[Leg, Ranking]]:
         """Search by every leg; where the dense one fails, whatever the reason, the other's lists are kept."""

@@ -15,6 +15,7 @@ from .. import InputError
 from ..retrieval.dense_gpu import Device
 from ..retrieval.fusion import Method
 from ..retrieval.segment import LexicalEngine
+from ..retrieval.spaces import DEFAULT_ENCODER
 
 PREFIX = "QUERYWRIGHT_"
 
@@ -32,8 +33,9 @@ class Settings(BaseModel):
     home: Path = Field(default_factory=lambda: Path.home() / ".querywright")
 
     # retrieval
-    encoder: str = "minilm"
-    """`minilm` (embedded, English), a sentence-transformers name, or a model's folder."""
+    encoder: str = DEFAULT_ENCODER
+    """`minilm` (embedded, English), `hanzi-1` (embedded, Chinese), a sentence-transformers name or a model's folder;
+    several joined by `+`, of which the first that reads a text encodes it; `none` for no dense leg."""
 
     fusion: Method = Method.THEORETICAL
     """How ranked lists are fused: theoretical, min-max, z-score or rrf. A collection that was fitted has its own."""

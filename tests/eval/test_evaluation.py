@@ -21,9 +21,9 @@ from querywright.eval.measures import MEASURES, means, per_query
 from querywright.eval.report import Report
 from querywright.eval.runs import read_run, run_path
 from querywright.eval.searches import collection_name, index, parse_legs
-from querywright.retrieval.encoders import DEFAULT_ENCODER, load_encoder
 from querywright.retrieval.home import Collections
 from querywright.retrieval.sources import read_source
+from querywright.retrieval.spaces import DEFAULT_ENCODER, load_spaces
 from querywright.service.pipeline import Pipeline
 from querywright.service.settings import Settings
 
@@ -66,7 +66,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory, write_dataset: Callable[
     folder = write_dataset(home / "tiny")
     replay = home / "mine.jsonl"
     replay.write_text('{"id": "c 3", "rewrite": "return a parcel, money back", "seconds": 0.125}\n')
-    collections = Collections(home / "collections", load_encoder)
+    collections = Collections(home / "collections", load_spaces)
     tasks: list[str] = []
     pipeline = Pipeline(Settings(home=home))
     report = run(

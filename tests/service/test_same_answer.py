@@ -71,7 +71,9 @@ QUESTIONS: dict[str, dict[str, Any]] = {
 def _annex(service) -> Iterator[None]:
     """Give the service a second collection."""
     service.querywright.create_collection("annex")
-    service.querywright.upsert("annex", [Document("note", "Apple 财报的读法"), Document("other", "how to read a report")])
+    service.querywright.upsert(
+        "annex", [Document("note", "Apple 财报的读法"), Document("other", "how to read a report")]
+    )
     yield
     service.querywright.drop_collection("annex")
 
