@@ -29,6 +29,7 @@ _HAN_RUN = re.compile(rf"[{_HAN}]+")
 _TOKEN = re.compile(rf"{_WORD}+(?:[-_.,:'\u2019]{_WORD}+)*(?:\+\+|#)?")
 _ASCII_TOKEN = re.compile(r"[a-z0-9]+(?:[-_.,:'][a-z0-9]+)*(?:\+\+|#)?")
 _SPOKEN_WORD = re.compile(rf"(?:(?!\d){_WORD})(?:{_WORD}|['\u2019])*")
+_WHOLE = re.compile(r"\w[\w.,/+#-]*")
 _PIECE = re.compile(r"\d+(?:\.\d+)*|[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _MEASURED = re.compile(rf"(\d+(?:\.\d+)?)\s*([{_HAN}])")
@@ -95,6 +96,15 @@ def is_chinese(text: str) -> bool:
     text = unicodedata.normalize("NFKC", text)
     han_words = len(_HAN_CHAR.findall(text)) / 2
     return han_words > 0 and han_words * 2 >= len(_SPOKEN_WORD.findall(text))
+
+
+def has_words(text: str) -> bool:
+    """Say whether `text` has a word of two letters at least: codes, numbers and marks alone mean nothing to a model.
+
+    >>> has_words("E-4711"), has_words("error E-4711")
+    (False, True)
+    """
+    return any(not any(map(str.isdigit, word)) and sum(map(str.isalpha, word)) > 1 for word in _WHOLE.findall(text))
 
 
 class _Terms(dict[str, tuple[str, ...]]):

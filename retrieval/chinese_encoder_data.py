@@ -49,9 +49,9 @@ class PublicSet:
 _SETS = (
     PublicSet("stard-law", "MIT; statutes are outside copyright", 0.06, articles=0.25),
     PublicSet("kdconv", "Apache-2.0", 0.06, Apart.CONVERSATION),
-    PublicSet("csl-title-abstract", "Apache-2.0", 0.02),
+    PublicSet("csl-title-abstract", "Apache-2.0", 0.02, articles=0.03),
     PublicSet("qbqtc", "none stated", 0.14, Apart.DOCUMENT),
-    PublicSet("cmrc2018", "CC BY-SA 4.0", 0.02, Apart.DOCUMENT),
+    PublicSet("cmrc2018", "CC BY-SA 4.0", 0.02, Apart.DOCUMENT, 0.03),
     PublicSet("xquad-zh", "CC BY-SA 4.0", 0.01, Apart.DOCUMENT),
 )
 SETS: Mapping[str, PublicSet] = {known.name: known for known in _SETS}

@@ -48,7 +48,7 @@ class Plan:
     `hide` that of passages that lose the words of their query, so that these must be known by others.
     """
 
-    steps: int = 2_500
+    steps: int = 1_200
     batch: int = 768
     rate: float = 3e-3
     dimensions: int = 256

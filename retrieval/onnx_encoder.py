@@ -16,7 +16,7 @@ from safetensors import safe_open
 from tokenizers import Tokenizer
 
 from .. import StorageError, UnavailableError
-from .analysis import is_chinese
+from .analysis import has_words, is_chinese
 from .batching import MicroBatcher, by_length
 from .dense import Vectors
 
@@ -77,7 +77,7 @@ class OnnxEncoder:
 
     def reads(self, text: str) -> bool:
         """Say whether `text` has words, and they are not Chinese."""
-        return any(map(str.isalnum, text)) and not is_chinese(text)
+        return has_words(text) and not is_chinese(text)
 
     def load(self) -> None:
         """Load the model, if that was not done before.

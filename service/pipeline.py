@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from .. import InputError, QuerywrightError, StorageError
+from ..retrieval.analysis import is_chinese
 from ..retrieval.collection import Filter, Leg, check_k, check_legs
 from ..retrieval.filters import check_filter
 from ..retrieval.fitting import Fusion
@@ -385,8 +386,11 @@ _READ, _COMPARED = 5, 10
 
 
 def signs_of(snapshot: AnySnapshot, text: str, found: Mapping[Leg, Ranking]) -> Signs | None:
-    """Return what the rankings of `text` say of it; None unless both legs read it."""
-    if Leg.LEXICAL not in found or Leg.DENSE not in found:
+    """Return what the rankings of `text` say of it; None unless both legs read it, and of Chinese.
+
+    What they are worth was learnt from English queries, with the English encoder.
+    """
+    if Leg.LEXICAL not in found or Leg.DENSE not in found or is_chinese(text):
         return None
     dense = found[Leg.DENSE].head(_COMPARED).positions.tolist()
     lexical = found[Leg.LEXICAL].head(_COMPARED).positions.tolist()

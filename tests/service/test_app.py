@@ -342,10 +342,11 @@ def test_a_model_that_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_the_trace_says_which_legs_read(service) -> None:
     said = {}
-    for text in ("客户画像", "customer data"):
+    for text in ("客户画像", "customer data", "which of the"):
         trace = service.querywright.search(text).trace
         said[text] = next(stage.note for stage in trace if stage.stage == "search_original")
-    assert said["客户画像"].endswith("read by lexical")
+    assert said["客户画像"].endswith("read by lexical+dense")
+    assert said["which of the"].endswith("read by dense")
     assert said["customer data"].endswith("read by lexical+dense")
 
 

@@ -1,9 +1,12 @@
 """A collection against a dictionary, by a state machine: writes, flushes, merges, kills, reopening, searches."""
 
+import os
 import random
 import shutil
 import tempfile
+import traceback
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -172,16 +175,13 @@ def _dense_scores(query: str, passages: list[Passage]) -> dict[str, float]:
 
 def _copied(folder: Path, to: Path) -> None:
     """Copy a folder whose index files may come and go meanwhile; the store is not being written."""
-    to.mkdir()
-    for path in sorted(folder.rglob("*")):
-        target = to / path.relative_to(folder)
-        try:
-            if path.is_dir():
-                target.mkdir(exist_ok=True)
-            elif not path.name.endswith("-shm"):
-                shutil.copyfile(path, target)
-        except FileNotFoundError:
-            continue
+    for parent, _, names in os.walk(folder):  # which passes over what has gone
+        target = to / Path(parent).relative_to(folder)
+        target.mkdir()
+        for name in names:
+            with suppress(FileNotFoundError):
+                if not name.endswith("-shm"):
+                    shutil.copyfile(Path(parent, name), target / name)
 
 
 def states(count: int, seed: int, steps: int = 50, *, shrink: bool = True) -> tuple[Counter[str], list[str]]:
@@ -201,5 +201,5 @@ def states(count: int, seed: int, steps: int = 50, *, shrink: bool = True) -> tu
     try:
         run_state_machine_as_test(machine, settings=chosen)
     except Exception as error:  # noqa: BLE001 - all are differences
-        return CollectionStates.done, [f"{type(error).__name__}: {error}"]
+        return CollectionStates.done, ["".join(traceback.format_exception(error))]
     return CollectionStates.done, []
