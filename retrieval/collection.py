@@ -13,7 +13,7 @@ from typing import Self
 
 import numpy as np
 
-from .. import InputError, NotFoundError, QuerywrightError, StorageError
+from .. import InputError, NotFoundError, QuerywrightError, StorageError, UnavailableError
 from .analysis import analyze, is_chinese
 from .encoders import Encoder
 from .filters import Filter
@@ -83,11 +83,12 @@ class Collection:
         self.token = secrets.token_hex(8)
         """Tells this opening from every other, also of a folder that was made anew."""
         self._folder = folder
+        self._load = load
         self._indexing = indexing
         self._store = Store(folder / STORE_FILE)
         try:
             self._wanted = spaces_of(encoder)
-            self._spaces = self._serving(load)
+            self._spaces = self._serving()
         except BaseException:
             self._store.close()
             raise
@@ -95,12 +96,14 @@ class Collection:
         self._flushing = threading.Lock()
         self._merging: threading.Thread | None = None
         self._merge_again = False
+        self._closed = False
         self._base: Segment | None = None
         self._base_generations: Mapping[str, int] = {}
         self._known: Mapping[str, int] = {}
         self._delta: dict[str, tuple[int, list[Row]]] = {}
         self._snapshot: Snapshot | None = None
         self._saved = -1
+        self._bytes: dict[str, int] = {}  # how long the vectors of each space are
 
     def __enter__(self) -> Self:
         return self
@@ -110,9 +113,10 @@ class Collection:
     ) -> None:
         self.close()
 
-    def close(self) -> None:
-        """Close the store; snapshots taken before stay usable."""
-        if (merging := self._merging) is not None:
+    def close(self, *, wait: bool = True) -> None:
+        """Close the store; snapshots taken before stay usable. Without `wait`, a merge under way ends unsaved."""
+        self._closed = True
+        if wait and (merging := self._merging) is not None:
             merging.join()
         self._store.close()
 
@@ -211,12 +215,17 @@ class Collection:
                 snapshot = self._settle(snapshot, known)
             if snapshot.generation != self._saved and keeps(self._indexing):
                 about = made_as(self._indexing, self._spaces)
-                if write_segment(self._folder, snapshot.generation, snapshot.base, known, about):
+                if not self._closed and write_segment(self._folder, snapshot.generation, snapshot.base, known, about):
                     self._saved = snapshot.generation
 
     @property
     def outdated(self) -> bool:
-        """Say whether passages still wait for the vectors of the encoder that is wanted."""
+        """Say whether documents still wait for the vectors of the encoder that is wanted."""
+        return bool(self._wanted) and (self._switching or self._store.encoded_otherwise(self._wanted.name))
+
+    @property
+    def _switching(self) -> bool:
+        """Say whether other vectors are searched than those that are wanted."""
         return self._spaces is not self._wanted
 
     def reencode(
@@ -227,32 +236,59 @@ class Collection:
         `progress` hears how many passages were encoded. What is encoded is kept when `stopped` ends it, or a crash;
         then False is returned, and the next call goes on from there.
         """
-        after, done = "", 0
-        while self.outdated and (batch := self._store.unencoded(list(self._wanted), after, BATCH_SIZE)):
+        if not self.outdated:
+            return True
+        done = before = 0
+        for batch in self._unencoded():
             if stopped():
                 return False
             vectors = self._wanted.encode_documents([passage.indexed_text for passage in batch])
             self._store.add_vectors(list(zip(batch, map(_as_bytes, vectors), strict=True)))
-            after, done = batch[-1].passage_id, done + len(batch)
-            if progress is not None:
+            done += len(batch)
+            if progress is not None and done > before:
                 progress(done)
+            before = done
         with self._lock:
-            if self.outdated:
-                self._store.switch_encoder(self._wanted.name, list(self._wanted))
-                self._spaces = self._wanted
+            self._store.switch_encoder(self._wanted.name, list(self._wanted))
+            self._spaces = self._wanted
         return True
 
-    def _serving(self, load: Callable[[str], Encoder] | None) -> Spaces:
+    def _unencoded(self) -> Iterator[list[Passage]]:
+        """Yield passages that lack their vector, until there are none; others may be writing meanwhile."""
+        more = True
+        while more:
+            more, after = False, ""
+            while some := self._store.spaces_of(after, BATCH_SIZE):
+                after = some[-1][0].passage_id
+                texts = [passage.indexed_text for passage, _ in some]
+                wanted = [self._wanted.of(text) for text in texts]
+                batch = [
+                    passage for (passage, has), space in zip(some, wanted, strict=True) if space and space not in has
+                ]
+                if batch:
+                    more = True
+                    yield batch
+
+    def _serving(self) -> Spaces:
         """Return the encoders of the vectors that are stored: those that are wanted, or what came before them."""
         stored = self._store.encoder()
         if stored in ("", self._wanted.name) or not self._wanted:
             return self._wanted
-        if load is None:
+        if self._load is None:
             raise InputError(
                 f"collection {self.name!r}: its vectors come from the encoder {stored!r}, not from "
                 f"{self._wanted.name!r}: open it with {stored!r}, or drop it and index its documents again"
             )
-        return self._wanted.earlier(stored, load)
+        return self._wanted.earlier(stored, self._load)
+
+    def _follow_encoder(self) -> None:
+        """Search what is stored: another process may have encoded everything anew."""
+        if self._store.encoder() not in ("", self._spaces.name) and self._wanted:
+            try:
+                self._spaces = self._serving()
+            except QuerywrightError as error:
+                _log.warning("collection %r: no search by vectors: %s", self.name, error)
+                self._spaces = Spaces()
 
     def _write(self, documents: dict[str, Document], max_chars: int | None) -> None:
         """Store those of `documents` that are new or changed, in one transaction."""
@@ -278,7 +314,7 @@ class Collection:
         """Return the vectors of each passage by their space, none for those that no encoder reads."""
         texts = [passage.indexed_text for passage in passages]
         found = self._wanted.encode_documents(texts)
-        if self.outdated:
+        if self._switching:
             for vectors, earlier in zip(found, self._spaces.encode_documents(texts), strict=True):
                 vectors.update(earlier)
         return list(map(_as_bytes, found))
@@ -287,6 +323,7 @@ class Collection:
         """Read what changed since the last snapshot and make the next; the lock must be held."""
         with self._store.reading():
             generation = self._store.generation()
+            self._follow_encoder()
             known = self._documents()
             base = self._opened_base(known)
             delta = self._changed(known)
@@ -296,13 +333,14 @@ class Collection:
                 dead[its_rows] = True
         rows = sorted((row for _, some in delta.values() for row in some), key=lambda row: row.passage.passage_id)
         added = Segment.of_rows(rows, base.vocabulary, self._indexing, scored_by=base)
-        self._known, self._delta = known, delta
         snapshot = Snapshot(generation, self._spaces, base, added, dead)
         changed = len(rows) + int(dead.sum())
-        if changed and (len(snapshot) <= _AT_ONCE or len(rows) > len(base) or not keeps(self._indexing)):
+        if changed and (len(snapshot) <= _AT_ONCE or len(rows) >= len(base) or not keeps(self._indexing)):
             snapshot = self._merged(snapshot)
-            self._base, self._base_generations = snapshot.base, known
+            self._base, self._base_generations, delta = snapshot.base, known, {}
             changed = len(snapshot) if len(snapshot) > _AT_ONCE else 0
+        # Last: were it to fail before, a flush must not save an earlier snapshot as what is known now.
+        self._known, self._delta = known, delta
         if changed > _DELTA_SHARE * len(snapshot):
             self._merge_soon()
         return snapshot
@@ -354,7 +392,8 @@ class Collection:
         """Analyse a passage."""
         vectors = {}
         for space, vector in stored.vectors.items():
-            if len(vector) != 4 * self._spaces.dimensions(space):
+            # Whether they are as long as the encoder's shows when it is asked: its model need not be here.
+            if len(vector) != self._bytes.setdefault(space, len(vector)) or len(vector) % 4:
                 raise StorageError(f"collection {self.name!r}: damaged: a vector of {len(vector)} bytes")
             vectors[space] = np.frombuffer(vector, dtype="<f4")
         language = LANGUAGES.index(stored.language)
@@ -375,6 +414,7 @@ class Collection:
             if self._base is snapshot.base:
                 self._base, self._base_generations = merged.base, known
                 self._snapshot = merged if self._known is known else None
+                self._delta = {doc_id: kept for doc_id, kept in self._delta.items() if known.get(doc_id) != kept[0]}
         return merged
 
     def _merge_soon(self) -> None:
@@ -393,8 +433,8 @@ class Collection:
                 self._merge_again = False
             try:
                 self.flush()
-            except QuerywrightError as error:
-                _log.warning("collection %r: %s", self.name, error)
+            except Exception as error:  # noqa: BLE001 # no memory, say: the next change tries again
+                _log.warning("collection %r: %s: %s", self.name, type(error).__name__, error)
 
 
 def lexical_terms(passage: Passage) -> list[str]:
@@ -403,6 +443,9 @@ def lexical_terms(passage: Passage) -> list[str]:
 
 
 def _as_bytes(vectors: Mapping[str, Vector]) -> dict[str, bytes]:
+    for space, vector in vectors.items():
+        if not np.isfinite(vector).all():
+            raise UnavailableError(f"encoder {space!r}: it made a vector that is not finite; nothing was written")
     return {space: vector.astype("<f4").tobytes() for space, vector in vectors.items()}
 
 

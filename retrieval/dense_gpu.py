@@ -240,6 +240,10 @@ def on_device(index: DenseIndex, device: Device | str, *, least: int = EXACT_ROW
 
     Raises InputError for an unknown device, MissingExtraError where "cuda" is asked for and nothing sees a GPU.
     """
+    if device not in list(Device):
+        raise InputError(f"device: expected cpu, cuda or auto, got {device!r}")
+    if device != Device.CUDA and len(index) < least:
+        return index  # whether there is a GPU takes seconds to find out
     engine = _engine(device)
     if engine is None or len(index) < least:
         return index
@@ -249,8 +253,6 @@ def on_device(index: DenseIndex, device: Device | str, *, least: int = EXACT_ROW
 @cache
 def _engine(device: Device | str) -> Callable[[Vectors], Engine] | None:
     """Return what scans on `device`; None for the processor."""
-    if device not in list(Device):
-        raise InputError(f"device: expected cpu, cuda or auto, got {device!r}")
     if device == Device.CPU:
         return None
     if _has_driver():

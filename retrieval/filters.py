@@ -8,6 +8,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, chain
 from typing import Generic, TypeVar
 
@@ -34,6 +35,9 @@ A field that holds several values matches when one of them does, a field that is
 BOUNDS = ("gte", "gt", "lte", "lt")
 """What a range may say: at least, more than, at most, less than."""
 
+MOST_FIELDS = 32
+"""A filter on more fields is refused."""
+
 Mask = NDArray[np.bool_]
 
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
@@ -50,6 +54,8 @@ def check_filter(wanted: Filter | None) -> None:
         return
     if not isinstance(wanted, Mapping):
         raise InputError("filter: expected an object: field names with what is wanted of each")
+    if len(wanted) > MOST_FIELDS:
+        raise InputError(f"filter: expected at most {MOST_FIELDS} fields, got {len(wanted)}")
     for key, condition in wanted.items():
         if not isinstance(key, str):
             raise InputError("filter: expected strings as the names of fields")
@@ -81,7 +87,13 @@ class MetadataIndex:
             found &= self._field(key).mask(condition, len(self._rows))
         return found
 
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(chain.from_iterable(self._rows))
+
     def _field(self, key: str) -> _Field:
+        if key not in self._names:
+            return _Field.of(())  # not kept: there is no end of names that no passage has
         field = self._fields.get(key)
         if field is None:
             # Two threads may both make it; either will do.

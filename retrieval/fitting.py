@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from .. import InputError, StorageError
 from .fusion import Method
+from .index_files import sync_folder
 
 FILE = "fusion.json"
 """What the file is called in a collection's folder."""
@@ -119,7 +120,7 @@ def save_fusion(folder: Path, fusion: Fusion, about: Mapping[str, object] | None
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)
-        _sync(folder)
+        sync_folder(folder)
     except OSError as error:
         raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
     finally:
@@ -148,12 +149,3 @@ def _read(row: Mapping[str, Any]) -> Fusion:
     if row["format"] != _FORMAT:
         raise ValueError("format")
     return Fusion(Method(row["method"]), float(row["lexical_weight"]))
-
-
-def _sync(folder: Path) -> None:
-    """Force the folder's entries to disk, so that a rename outlasts a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .. import ConflictError, InputError, NotFoundError, StorageError
+from .. import ConflictError, InputError, NotFoundError, QuerywrightError, StorageError
 from .collection import STORE_FILE, Collection
 from .encoders import Encoder
+from .index_files import sync_folder
 from .segment import Indexing
 from .spaces import Spaces
 from .store import Store
@@ -108,20 +109,21 @@ class Collections:
             doomed = self._home / f"{_DROPPED}{name}"
             shutil.rmtree(doomed, ignore_errors=True)
             (self._home / name).rename(doomed)
+            sync_folder(self._home)
             shutil.rmtree(doomed, ignore_errors=True)
 
     def flush(self) -> None:
         """Save the indexes of all collections that were opened, as `Collection.flush` does.
 
-        Raises StorageError where one cannot be saved, after all others were.
+        Raises what one raised that could not be saved, after all others were.
         """
         with self._lock:
             opened = list(self._open.values())
-        failed: list[StorageError] = []
+        failed: list[QuerywrightError] = []
         for collection in opened:
             try:
                 collection.flush()
-            except StorageError as error:
+            except QuerywrightError as error:
                 failed.append(error)
         if failed:
             raise failed[0]
@@ -129,8 +131,11 @@ class Collections:
     def close(self) -> None:
         """Close every collection that was opened."""
         with self._lock:
-            for name in list(self._open):
-                self._forget(name)
+            opened = list(self._open.values())
+            self._open.clear()
+            self._files.clear()
+        for collection in opened:
+            collection.close()
 
     def _exists(self, name: str) -> bool:
         return (self._home / check_name(name) / STORE_FILE).is_file()
@@ -161,7 +166,7 @@ class Collections:
         self._files.pop(name, None)
         collection = self._open.pop(name, None)
         if collection is not None:
-            collection.close()
+            collection.close(wait=False)  # others must not wait for its merge
 
 
 @contextmanager

@@ -104,6 +104,12 @@ def read_index(folder: Path, about: Mapping[str, Any]) -> IndexFiles | None:
     for candidate in _folders(folder):
         try:
             found = _checked(candidate)
+        except FileNotFoundError:
+            if (candidate / _MANIFEST).exists():
+                _set_aside(candidate)
+            elif _folders(folder)[:1] not in ([], [candidate]):
+                return read_index(folder, about)  # another process has just put newer ones in their place
+            continue
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             _set_aside(candidate)
             continue
@@ -119,9 +125,9 @@ def _fill(folder: Path, generation: int, about: Mapping[str, Any], parts: Mappin
         if isinstance(part, bytes):
             files[name] = _write(folder / name, part)
         else:
-            header = io.BytesIO()
-            np.lib.format.write_array_header_2_0(header, np.lib.format.header_data_from_array_1_0(part))
-            data = np.ascontiguousarray(part).reshape(-1).view(np.uint8).data
+            array, header = np.ascontiguousarray(part), io.BytesIO()
+            np.lib.format.write_array_header_2_0(header, np.lib.format.header_data_from_array_1_0(array))
+            data = array.reshape(-1).view(np.uint8).data
             files[f"{name}.npy"] = _write(folder / f"{name}.npy", header.getvalue(), data)
     body = {"format": FORMAT, "generation": generation, "about": dict(about), "files": files}
     _write(folder / _MANIFEST, orjson.dumps({"sha256": _digest(body), "body": body}))
@@ -183,10 +189,13 @@ def _write(path: Path, *parts: bytes | memoryview) -> str:
 
 
 def sync_folder(folder: Path) -> None:
-    """Force the names in a folder to disk."""
+    """Force the names in a folder to disk, where the file system does that."""
     file = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(file)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(file)
 

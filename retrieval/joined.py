@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
@@ -25,6 +26,12 @@ class JoinedSnapshot:
         self._names = [name for name, _ in parts]
         self._parts = [snapshot for _, snapshot in parts]
         self._offsets = [0, *accumulate(map(len, self._parts))]
+        # Cosines of different encoders do not compare: while some collections wait to be encoded anew, those are left
+        # to the lexical leg that the fewest passages are in.
+        encoders = Counter({part.encoder: 0 for part in self._parts})
+        for part in self._parts:
+            encoders[part.encoder] += len(part)
+        self._encoder = encoders.most_common(1)[0][0] if encoders else ""
 
     def __len__(self) -> int:
         return self._offsets[-1]
@@ -87,7 +94,7 @@ class JoinedSnapshot:
         """Join the lists of one leg; None where it read the text in no collection."""
         lists, offsets = [], []
         for part, offset, by_leg in zip(self._parts, self._offsets, found, strict=False):
-            if leg in by_leg:
+            if leg in by_leg and (leg is Leg.LEXICAL or part.encoder == self._encoder):
                 most = part.most(text) if leg is Leg.LEXICAL else 0.0
                 lists.append(calibrate(by_leg[leg], 0.0, most) if most else by_leg[leg])
                 offsets.append(offset)

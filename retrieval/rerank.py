@@ -109,7 +109,10 @@ class Reranking:
         passages = [text_of(position) for position in ranking.head(self._depth).positions.tolist()]
         future = self._executor.submit(self._reranker.scores, query, passages)
         try:
-            return reordered(ranking, future.result(timeout=self._seconds))
+            scores = future.result(timeout=self._seconds)
+            if len(scores) != len(passages):
+                raise ValueError(f"rerank: expected {len(passages)} scores, got {len(scores)}")
+            return reordered(ranking, scores)
         finally:
             future.cancel()
 

@@ -117,6 +117,7 @@ class Segment:
         vocabulary: Vocabulary,
         lexical: Callable[[], LexicalIndex],
         dense: Mapping[str, Callable[[], DenseIndex]],
+        device: Device,
     ) -> None:
         self.passages = passages
         self.terms = terms
@@ -124,6 +125,8 @@ class Segment:
         self.vocabulary = vocabulary
         self.lexical = Lazy(lexical)
         self.dense = {space: Lazy(make) for space, make in dense.items()}
+        """Indexes as they are saved; `nearest` has those that are searched."""
+        self.nearest = {space: Lazy(partial(_on_device, made, device)) for space, made in self.dense.items()}
 
     @classmethod
     def of_rows(
@@ -138,7 +141,8 @@ class Segment:
             spaces,
             vocabulary,
             lambda: _lexical(terms, vocabulary, indexing, scored_by),
-            {space: partial(_dense, found, indexing.device) for space, found in spaces.items()},
+            {space: partial(DenseIndex.build, found.vectors, found.rows) for space, found in spaces.items()},
+            indexing.device,
         )
 
     def __len__(self) -> int:
@@ -216,5 +220,5 @@ def _statistics(segment: Segment | None) -> Statistics | None:
     return lexical.statistics if isinstance(lexical, BM25Index) else None
 
 
-def _dense(found: SpaceVectors, device: Device) -> DenseIndex:
-    return on_device(DenseIndex.build(found.vectors, found.rows), device)
+def _on_device(made: Lazy[DenseIndex], device: Device) -> DenseIndex:
+    return on_device(made(), device)

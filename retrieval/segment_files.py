@@ -13,7 +13,7 @@ import orjson
 
 from .analysis import ANALYZER
 from .dense import DenseIndex
-from .dense_gpu import Device, on_device
+from .dense_gpu import Device
 from .index_files import IndexFiles, Part, read_index, write_index
 from .lexical import BM25Index, Vocabulary
 from .passage import Passage
@@ -55,9 +55,12 @@ class SavedSegment:
             vocabulary,
             lambda: BM25Index.from_arrays(vocabulary, lexical),
             {
-                space: partial(_dense, device, found, self._files.bytes(f"dense-{number}-index"))
+                space: partial(
+                    DenseIndex.from_bytes, found.vectors, found.rows, self._files.bytes(f"dense-{number}-index")
+                )
                 for number, (space, found) in enumerate(spaces.items())
             },
+            device,
         )
 
 
@@ -116,7 +119,3 @@ def _places(segment: Segment, generations: Mapping[str, int]) -> np.ndarray[Any,
         if passage is not None
     ]
     return np.array(places, dtype=np.int32).reshape(-1, 2)
-
-
-def _dense(device: Device, found: SpaceVectors, saved: bytes) -> DenseIndex:
-    return on_device(DenseIndex.from_bytes(found.vectors, found.rows, saved), device)

@@ -52,6 +52,11 @@ class Snapshot:
         return len(self._row_of)
 
     @property
+    def encoder(self) -> str:
+        """Name the encoders whose vectors are searched."""
+        return self._spaces.name
+
+    @property
     def settled(self) -> bool:
         """Say whether all passages are in `base`, and no others."""
         return len(self._parts) == 1 and len(self) == len(self.base)
@@ -59,7 +64,7 @@ class Snapshot:
     @property
     def degraded(self) -> str:
         """Say why the dense leg is slower than it should be now; "" where it is not."""
-        made = [index for part in self._parts for lazy in part.segment.dense.values() if (index := lazy.made)]
+        made = [index for part in self._parts for lazy in part.segment.nearest.values() if (index := lazy.made)]
         return next((index.degraded for index in made if index.degraded), "")
 
     def passage(self, position: int) -> Passage:
@@ -145,7 +150,7 @@ class Snapshot:
     def _dense(self, space: str, vector: Vector, depth: int, allowed: Sequence[NDArray[np.bool_] | None]) -> Ranking:
         ranking = _together(
             [
-                part.placed(part.segment.dense[space]().search(vector, depth, mask))
+                part.placed(part.segment.nearest[space]().search(vector, depth, mask))
                 for part, mask in zip(self._parts, allowed, strict=True)
                 if space in part.segment.dense
             ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,7 @@ class Spaces:
 
     def earlier(self, name: str, load: Callable[[str], Encoder]) -> Spaces:
         """Return the encoders that `name` names, these ones where they are meant, else those that `load` returns."""
-        return Spaces(*(self._encoders.get(one) or load(one) for one in name.split("+")))
+        return Spaces(*(self._encoders.get(one) or load(one) for one in _names(name)))
 
     def dimensions(self, space: str) -> int:
         """Say how long the vectors of a space are."""
@@ -76,7 +77,12 @@ class Spaces:
 
 def load_spaces(name: str = DEFAULT_ENCODER, load: Callable[[str], Encoder] = load_encoder) -> Spaces:
     """Return the encoders that `name` names, joined by `+`; none for "none". Raises what `load` raises."""
-    return Spaces() if name == "none" else Spaces(*map(load, name.split("+")))
+    return Spaces() if name == "none" else Spaces(*map(load, _names(name)))
+
+
+def _names(name: str) -> list[str]:
+    """Return the names that are joined by `+`; a folder may have one in its own."""
+    return [name] if Path(name).expanduser().is_dir() else name.split("+")
 
 
 def spaces_of(encoder: Encoder | Spaces | None) -> Spaces:

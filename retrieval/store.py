@@ -213,18 +213,22 @@ class Store:
                 passage = Passage(row[0], row[1], row[2], row[3], _metadata(row[4]))
                 yield StoredPassage(passage, row[5], vectors.get(row[0], {}))
 
-    def unencoded(self, spaces: Sequence[str], after: str, limit: int) -> list[Passage]:
-        """Return up to `limit` passages with ids after `after` that have no vector of any of `spaces`."""
+    def encoded_otherwise(self, encoder: str) -> bool:
+        """Say whether there are documents whose vectors come from anything but `encoder`."""
+        return bool(self._rows("SELECT 1 FROM documents WHERE encoder <> ? LIMIT 1", (encoder,)))
+
+    def spaces_of(self, after: str, limit: int) -> list[tuple[Passage, frozenset[str]]]:
+        """Return up to `limit` passages with ids after `after`, in their order, and the spaces they have vectors of."""
         query = """
-            SELECT p.passage_id, d.doc_id, d.title, coalesce(p.text, d.text), d.metadata
+            SELECT p.passage_id, d.doc_id, d.title, coalesce(p.text, d.text), d.metadata,
+                   (SELECT json_group_array(v.space) FROM vectors v WHERE v.passage_id = p.passage_id)
             FROM passages p JOIN documents d USING (doc_id)
-            WHERE p.passage_id > ?1 AND NOT EXISTS (
-                SELECT 1 FROM vectors v
-                WHERE v.passage_id = p.passage_id AND v.space IN (SELECT value FROM json_each(?2)))
-            ORDER BY p.passage_id LIMIT ?3
+            WHERE p.passage_id > ? ORDER BY p.passage_id LIMIT ?
         """
-        rows = self._rows(query, (after, json.dumps(list(spaces)), limit))
-        return [Passage(row[0], row[1], row[2], row[3], _metadata(row[4])) for row in rows]
+        rows = self._rows(query, (after, limit))
+        return [
+            (Passage(row[0], row[1], row[2], row[3], _metadata(row[4])), frozenset(json.loads(row[5]))) for row in rows
+        ]
 
     def add_vectors(self, passages: Sequence[tuple[Passage, Mapping[str, bytes]]]) -> None:
         """Add vectors to passages, unless their text has changed since; what is searched does not change."""
@@ -242,6 +246,7 @@ class Store:
                 "DELETE FROM vectors WHERE space NOT IN (SELECT value FROM json_each(?))", (json.dumps(list(spaces)),)
             )
             self._connection.execute("UPDATE meta SET value = ? WHERE key = 'encoder'", (encoder,))
+            # All of them: whoever has read one has read other vectors.
             self._connection.execute("UPDATE documents SET encoder = ?, generation = ?", (encoder, generation))
 
     def _delete(self, doc_ids: Sequence[str]) -> int:
@@ -256,10 +261,9 @@ class Store:
     def _keep_reserve(self) -> None:
         """Make the reserve unless it is there; without the space for it, the next opening tries again."""
         with suppress(OSError):
-            if not self._reserve.exists():
+            if not self._reserve.exists() or self._reserve.stat().st_size < _RESERVE:
                 try:
-                    with self._reserve.open("wb") as file:
-                        os.posix_fallocate(file.fileno(), 0, _RESERVE)
+                    self._reserve.write_bytes(bytes(_RESERVE))
                 except OSError:
                     self._reserve.unlink()
 

@@ -134,7 +134,7 @@ def create_app(querywright: Querywright) -> FastAPI:
         anyio.to_thread.current_default_thread_limiter().total_tokens = querywright.settings.threads
         threading.Thread(target=querywright.catch_up, name="catch up", daemon=True).start()
         yield
-        with suppress(StorageError):  # the next start builds what was not saved
+        with suppress(QuerywrightError):  # the next start builds what was not saved
             querywright.collection_store.flush()
         querywright.close()
 

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 from zoneinfo import ZoneInfo
 
-from .. import InputError, NotFoundError, QuerywrightError
+from .. import InputError, NotFoundError, QuerywrightError, StorageError
 from ..retrieval.collection import Collection, Filter, Leg, check_legs
 from ..retrieval.encoders import load_encoder
 from ..retrieval.home import Collections, check_name
@@ -312,10 +312,13 @@ class Querywright:
         given = read_catalog(Path(catalog)) if catalog is not None else None  # before anything is made
         with self._opened_or_made(collection) as opened:
             total = _index(opened, list(map(Path, sources)), progress)
-            opened.reencode()
-            opened.flush()
             if given is not None:
                 self.catalogs.put(collection, given.text, given.format)
+            opened.reencode()
+            try:
+                opened.flush()
+            except StorageError as error:  # all documents are stored; the next opening makes the index
+                _log.warning("%s", error)
         return total
 
     @contextmanager

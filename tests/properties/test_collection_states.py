@@ -24,5 +24,5 @@ def test_the_machine_notices_a_lost_delete(monkeypatch) -> None:
         return collection
 
     monkeypatch.setattr(CollectionStates, "collection", property(forgetful))
-    _, faults = states(5, seed=1, steps=20, shrink=False)
+    _, faults = states(20, seed=1, steps=20, shrink=False)
     assert faults
