@@ -11,12 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import InputError
-from .analysis import analyze
+from .analysis import analyze, is_code
 from .filters import Filter
 from .fusion import Ranking, join
 from .passage import Hit, Passage
 from .segment import Row, Segment
 from .spaces import Spaces, Vector
+
+_FEW = 5
+_MOST_CODES = 0.95
 
 DEPTH = 100
 """How deep each leg is read before fusing, where nothing else is said."""
@@ -100,10 +103,12 @@ class Snapshot:
                 if terms := analyze(text):
                     found[Leg.LEXICAL] = self._lexical(terms, depth, allowed)
         if Leg.DENSE in legs and any(part.segment.dense for part in self._parts):
-            for found, vectors in zip(rankings, self._spaces.encode_queries(texts), strict=True):
+            for text, found, vectors in zip(texts, rankings, self._spaces.encode_queries(texts), strict=True):
                 for space, vector in vectors.items():
                     if any(space in part.segment.dense for part in self._parts):
-                        found[Leg.DENSE] = self._dense(space, vector, depth, allowed)
+                        ranking = self._dense(space, vector, depth, allowed)
+                        weight = self._spaces.weight(space) * (1 - self._in_rare_codes(text))
+                        found[Leg.DENSE] = replace(ranking, weight=weight)
         return rankings
 
     def holding(self, *phrases: str) -> int:
@@ -114,6 +119,12 @@ class Snapshot:
     def most(self, text: str) -> float:
         """Return more than any passage can score for `text` by words: each of its terms, as often as can be."""
         return self.base.lexical().most(analyze(text))
+
+    def _in_rare_codes(self, text: str) -> float:
+        """Return the share of what `text` says that lies in codes which few passages hold: no vector tells of those."""
+        terms = analyze(text)
+        codes = [term for term in terms if is_code(term) and 0 < self.holding(term) <= _FEW]
+        return min(_MOST_CODES, self.most(" ".join(codes)) / self.most(text)) if codes else 0.0
 
     def coverage(self, text: str, positions: Sequence[int]) -> float:
         """Return the share of the terms of `text` that one of the passages at `positions` holds, on average."""
@@ -148,7 +159,7 @@ class Snapshot:
         )
 
     def _dense(self, space: str, vector: Vector, depth: int, allowed: Sequence[NDArray[np.bool_] | None]) -> Ranking:
-        ranking = _together(
+        return _together(
             [
                 part.placed(part.segment.nearest[space]().search(vector, depth, mask))
                 for part, mask in zip(self._parts, allowed, strict=True)
@@ -156,7 +167,6 @@ class Snapshot:
             ],
             depth,
         )
-        return replace(ranking, weight=self._spaces.weight(space))
 
 
 class _Part:
