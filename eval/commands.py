@@ -168,7 +168,10 @@ def fit(
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Learn from labelled queries how a collection's legs are best fused, and keep that with the collection."""
+    """Learn from labelled queries how a collection's legs are best fused, and keep that with the collection.
+
+    What is kept (`fusion.json` in the collection's folder) goes before the settings; remove the file to undo it.
+    """
     from ..retrieval.fitting import Fusion, save_fusion
     from .evaluation import load_all, progress_bars
     from .fit import fit_collection, spec
@@ -178,7 +181,8 @@ def fit(
         dataset = load_all([spec(queries, qrels, collection)], querywright.collection_store)[0]
         before = Fusion(querywright.settings.fusion, querywright.settings.lexical_weight)
         found = fit_collection(dataset, opened, before, measure=measure, folds=folds, seed=seed, progress=progress)
-        save_fusion(querywright.settings.home / collection, found.kept, asdict(found))
+        if found.kept != before:
+            save_fusion(querywright.settings.home / collection, found.kept, asdict(found))
     _write(to_json(found.to_object()) if as_json else found.markdown().encode())
 
 

@@ -14,7 +14,7 @@ from .collection import STORE_FILE, Collection
 from .encoders import Encoder
 from .index_files import sync_folder
 from .segment import Indexing
-from .spaces import Spaces
+from .spaces import Spaces, spaces_of
 from .store import Store
 
 _DROPPED = ".dropped-"
@@ -50,6 +50,13 @@ class Collections:
         self._open: dict[str, Collection] = {}
         self._files: dict[str, tuple[int, int] | None] = {}  # which file each open collection holds
         self._lock = threading.RLock()
+
+    def encoders(self) -> Spaces:
+        """Return the encoders that are wanted; raises what making them raises."""
+        with self._lock:
+            if not self._encoder:
+                self._encoder.append(self._encoder_factory())
+            return spaces_of(self._encoder[0])
 
     def open(self, name: str) -> Collection:
         """Return the collection called `name`; raises NotFoundError if there is none."""
@@ -142,10 +149,8 @@ class Collections:
 
     def _opened(self, name: str) -> Collection:
         if name not in self._open:
-            if not self._encoder:
-                self._encoder.append(self._encoder_factory())
             before = self._file(name)  # were it replaced while it is opened, the next call would see that
-            self._open[name] = Collection(self._home / name, self._encoder[0], self._indexing, self._load)
+            self._open[name] = Collection(self._home / name, self.encoders(), self._indexing, self._load)
             self._files[name] = before or self._file(name)
         return self._open[name]
 

@@ -106,6 +106,8 @@ def serve(
             await super().startup(sockets)
             _say(as_json, f"ready: {url} (API: {url}/docs)", {"ready": url})
 
+    # Answers point to this log where they do not tell what is wrong.
+    logging.getLogger("querywright").setLevel(logging.WARNING)
     listening = _bound(host, port)  # before the work of preparing, which would be in vain
     url = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
     # Uvicorn ends what it has begun, then raises the signal again: to be stopped is no failure.
@@ -418,7 +420,7 @@ def _print_answer(answer: Answer) -> None:
     _print_rewrite(answer.rewrite)
     table = Table(show_edge=False, pad_edge=False, expand=True)
     # What is to be copied stays whole; the title and the text share what is left of the line.
-    ids = min(max((len(hit.doc_id) for hit in answer.hits), default=6), 40)
+    ids = min(max((len(hit.doc_id) + len(hit.collection or "") + 1 for hit in answer.hits), default=6), 40)
     widths: dict[str, dict[str, Any]] = {
         "rank": {"width": 4, "justify": "right"},
         "score": {"width": 5, "justify": "right"},
@@ -429,7 +431,8 @@ def _print_answer(answer: Answer) -> None:
     for title, width in widths.items():
         table.add_column(title, overflow="ellipsis", no_wrap=True, **width)
     for hit in answer.hits:
-        table.add_row(str(hit.rank), f"{hit.score:.3f}", hit.doc_id, hit.title, hit.text.replace("\n", " ")[:80])
-    Console(highlight=False, markup=False).print(table)
+        name = f"{hit.collection}/{hit.doc_id}" if hit.collection else hit.doc_id
+        table.add_row(str(hit.rank), f"{hit.score:.3f}", name, hit.title, hit.text.replace("\n", " ")[:80])
+    Console(highlight=False, markup=False).print(table if answer.hits else "nothing found")
     if answer.degraded:
         _err.print(f"degraded: {answer.degraded}")

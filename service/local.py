@@ -166,6 +166,7 @@ class Querywright:
             lambda: self.rewrite_all(asked, rewriter="editor"),
             lambda: [self.rewrite(query, rewriter="catalog", budget_ms=MAX_BUDGET_MS) for query in asked],
         ]
+        work.append(lambda: self.collection_store.encoders().encode_queries([turn.query for turn in asked]))
         if self.settings.default_collection in self.collection_store.names():
             work.append(lambda: self.search("ready?"))
         if self.settings.llm:
