@@ -171,6 +171,18 @@ def index(
 
 
 @app.command()
+def flush(
+    collection: Annotated[str, typer.Argument(help="The collection's name.")],
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a collection's index as a clean build would, and save it: then it opens quickly."""
+    with Querywright(home=home) as querywright:
+        querywright.flush(collection)
+    _write(to_json({"collection": collection, "flushed": True}) if as_json else f"{collection}: saved".encode())
+
+
+@app.command()
 def search(
     text: Annotated[str, typer.Argument(help="What was typed.")],
     collection: Annotated[list[str], typer.Option("--collection", help="The collection's name; several as one.")],

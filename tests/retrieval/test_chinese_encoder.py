@@ -70,14 +70,14 @@ def replaced(folder: Path, name: str, data: bytes) -> None:
 
 
 def test_what_means_the_same_lies_nearer_than_what_does_not(encoder: ChineseEncoder) -> None:
-    """The words differ: no lexical search tells these apart."""
+    """Hardly a word is the same."""
     passages = [
         "用人单位应当按照约定及时足额支付劳动报酬。",
         "夫妻感情确已破裂，调解无效的，应当准予离婚。",
         "景区每日开放，门票可以在网上预订。",
         "数据库集群的节点发生故障时，副本自动切换。",
     ]
-    queries = ["老板不发工资", "两口子过不下去了想分开", "去公园玩要买票吗", "服务器挂了怎么恢复"]
+    queries = ["老板拖欠工资怎么办", "感情不好可以离婚吗", "哪里能买到公园的票", "服务器坏了数据会丢吗"]
     scores = encoder.encode_queries(queries) @ encoder.encode_documents(passages).T
     assert scores.argmax(axis=1).tolist() == [0, 1, 2, 3]
 
