@@ -16,6 +16,7 @@ from querywright.retrieval.encoders import Encoder
 from querywright.retrieval.fitting import FILE, Fusion, load_fusion
 from querywright.retrieval.fusion import Method
 from querywright.service import cli
+from querywright.service.demo import build, folder
 
 ANIMALS = ("frog", "toad", "newt", "crow", "hawk", "wren", "carp", "pike", "seal", "bear")
 
@@ -63,13 +64,28 @@ def test_the_command_prints_a_table_and_keeps_the_fusion(run, labelled: Path, ho
     assert found["queries"] == len(ANIMALS)
     assert set(found["means"]) == {"lexical", "dense", "hybrid as set", "hybrid fitted (cross-validated)"}
     kept = Fusion(Method(found["kept"]["method"]), found["kept"]["lexical_weight"])
-    assert load_fusion(home / "animals") == kept
-    assert json.loads((home / "animals" / FILE).read_bytes())["about"]["means"] == found["means"]
+    # What is no better than the settings is not written, so that they go on being heeded.
+    assert kept == Fusion()
+    assert load_fusion(home / "animals") is None
     assert any("10 queries are few" in warning for warning in found["warnings"])
     code, table, _ = run("fit", "animals", "--queries", labelled, "--home", home)
     assert code == 0
     assert f"| lexical |  |  | {found['means']['lexical']:.4f} |" in table
     assert f"Kept: {kept.method}, lexical weight {kept.lexical_weight:g}" in table
+
+
+def test_what_is_better_is_kept_with_what_it_was_learnt_from(run, tmp_path: Path, monkeypatch) -> None:
+    with Querywright(home=tmp_path) as querywright:
+        build(querywright)
+    monkeypatch.setenv(
+        "QUERYWRIGHT_LEXICAL_WEIGHT", "0.001"
+    )  # vectors alone, nearly: they miss the demo's codes and dates
+    code, out, _ = run("fit", "demo", "--queries", folder(), "--home", tmp_path, "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert load_fusion(tmp_path / "demo") == Fusion(Method(found["kept"]["method"]), found["kept"]["lexical_weight"])
+    assert found["means"]["hybrid fitted (cross-validated)"] > found["means"]["hybrid as set"]
+    assert json.loads((tmp_path / "demo" / FILE).read_bytes())["about"]["means"] == found["means"]
 
 
 def test_queries_from_a_log_and_from_files(run, labelled: Path, home: Path, tmp_path: Path) -> None:
