@@ -107,6 +107,11 @@ def has_words(text: str) -> bool:
     return any(not any(map(str.isdigit, word)) and sum(map(str.isalpha, word)) > 1 for word in _WHOLE.findall(text))
 
 
+def has_number(term: str) -> bool:
+    """Say whether a term is a number, or has one in it."""
+    return any(map(str.isdigit, term))
+
+
 def is_code(term: str) -> bool:
     """Say whether a term is a code: ASCII letters and digits together, like `e-4711` or `iphone15`."""
     return term.isascii() and any(map(str.isdigit, term)) and any(map(str.isalpha, term))

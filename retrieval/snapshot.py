@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import InputError
-from .analysis import analyze, is_code
+from .analysis import analyze, has_number, is_code
 from .filters import Filter
 from .fusion import Ranking, join
 from .passage import Hit, Passage
@@ -107,7 +107,7 @@ class Snapshot:
                 for space, vector in vectors.items():
                     if any(space in part.segment.dense for part in self._parts):
                         ranking = self._dense(space, vector, depth, allowed)
-                        weight = self._spaces.weight(space) * (1 - self._in_rare_codes(text))
+                        weight = self._spaces.weight(space) * (1 - self._by_words_alone(text, space))
                         found[Leg.DENSE] = replace(ranking, weight=weight)
         return rankings
 
@@ -120,11 +120,16 @@ class Snapshot:
         """Return more than any passage can score for `text` by words: each of its terms, as often as can be."""
         return self.base.lexical().most(analyze(text))
 
-    def _in_rare_codes(self, text: str) -> float:
-        """Return the share of what `text` says that lies in codes which few passages hold: no vector tells of those."""
+    def _by_words_alone(self, text: str, space: str) -> float:
+        """Return the share of what `text` says that lies in what no vector of `space` tells of, and some passage holds.
+
+        These are codes that few passages hold, and in some spaces all numbers.
+        """
+        most = _FEW if self._spaces.reads_numbers(space) else len(self)
         terms = analyze(text)
-        codes = [term for term in terms if is_code(term) and 0 < self.holding(term) <= _FEW]
-        return min(_MOST_CODES, self.most(" ".join(codes)) / self.most(text)) if codes else 0.0
+        numbers = has_number if most > _FEW else is_code
+        alone = [term for term in terms if numbers(term) and 0 < self.holding(term) <= most]
+        return min(_MOST_CODES, self.most(" ".join(alone)) / self.most(text)) if alone else 0.0
 
     def coverage(self, text: str, positions: Sequence[int]) -> float:
         """Return the share of the terms of `text` that one of the passages at `positions` holds, on average."""

@@ -16,8 +16,11 @@ Vector = NDArray[np.float32]
 DEFAULT_ENCODER = f"{MINILM}+{CHINESE_ENCODER}"
 """The embedded encoders: English and Chinese."""
 
-_WEIGHTS = {CHINESE_ENCODER: 0.25}
-"""What lists of a space count beside those by words, where that is less than 1: chosen so that no set loses (its card)."""
+_NUMBERLESS = frozenset({CHINESE_ENCODER})
+"""Spaces in which a text is a bag of words: which number stands where is lost."""
+
+_WEIGHTS = {CHINESE_ENCODER: 0.33}
+"""What lists of a space count beside those by words, where that is less than 1: so that no set loses (docs/log.md)."""
 
 
 class Spaces:
@@ -51,6 +54,10 @@ class Spaces:
     def weight(self, space: str) -> float:
         """Return what lists of a space count beside those by words."""
         return _WEIGHTS.get(space, 1.0)
+
+    def reads_numbers(self, space: str) -> bool:
+        """Say whether vectors of a space tell which number stands where."""
+        return space not in _NUMBERLESS
 
     def of(self, text: str) -> str | None:
         """Return the space that `text` belongs to."""
