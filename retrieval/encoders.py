@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from functools import partial
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from .. import InputError, MissingExtraError, StorageError
+from .. import InputError, MissingExtraError
 from .chinese_encoder import CHINESE_ENCODER, ChineseEncoder
 from .dense import Vectors
+from .hub import read_model
 from .onnx_encoder import OnnxEncoder
 
 MINILM = "minilm"
@@ -139,39 +138,5 @@ class SentenceEncoder:
     def _loaded(self) -> Any:  # noqa: ANN401 - the library's class, which must not be imported here
         """Return the model, reading it first where that has not happened; the lock must be held."""
         if self._model is None:
-            self._model = _read_model(self._name, str(self._source))
+            self._model = read_model("SentenceTransformer", "encoder", self._name, str(self._source))
         return self._model
-
-
-def _read_model(name: str, source: str) -> Any:  # noqa: ANN401
-    """Read a model from this machine if it is here, else by its name from the hub."""
-    # Its bars would run through whatever the caller prints.
-    bars = import_module("transformers.utils.logging")
-    shown = bars.is_progress_bar_enabled()
-    bars.disable_progress_bar()
-    try:
-        return _read_quietly(name, source)
-    finally:
-        if shown:
-            bars.enable_progress_bar()
-
-
-def _read_quietly(name: str, source: str) -> Any:  # noqa: ANN401
-    library = import_module("sentence_transformers")
-    # Else weights that are no safetensors would be unpickled, by torch.load; the option is for the transformer,
-    # the layers after it are looked at here.
-    for pickled in Path(source).rglob("pytorch_model.bin") if Path(source).is_dir() else ():
-        if not pickled.with_name("model.safetensors").is_file():
-            raise StorageError(f"encoder {name!r}: {pickled}: only weights in model.safetensors are read")
-    safely = partial(library.SentenceTransformer, model_kwargs={"use_safetensors": True})
-    try:
-        return safely(source, local_files_only=True)
-    except (OSError, ValueError) as error:
-        if Path(source).is_dir():
-            raise StorageError(f"encoder {name!r}: the folder holds no readable model: {error}") from error
-    try:
-        return safely(source)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"encoder {name!r}: neither a model's folder nor a model that the hub can give now: {error}"
-        ) from error

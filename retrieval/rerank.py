@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,8 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import InputError, MissingExtraError, StorageError
+from .. import InputError, MissingExtraError
 from .fusion import Ranking
+from .hub import read_model
 
 DEPTH = 20
 """How many of the best passages are read again, where nothing else is said."""
@@ -81,7 +81,7 @@ class CrossEncoderReranker:
     def _loaded(self) -> Any:  # noqa: ANN401 - the library's class, which must not be imported here
         """Return the model, reading it first where that has not happened; the lock must be held."""
         if self._model is None:
-            model = _read_model(self._name, self._source)
+            model = read_model("CrossEncoder", "reranker", self._name, self._source)
             if model.num_labels != 1:
                 raise InputError(f"reranker {self._name!r}: expected one score a pair, it gives {model.num_labels}")
             self._model = model
@@ -132,34 +132,3 @@ def reordered(ranking: Ranking, scores: NDArray[np.float64]) -> Ranking:
     order = np.argsort(-scores, kind="stable")
     positions = np.concatenate((ranking.positions[order], ranking.positions[len(scores) :]))
     return replace(ranking, positions=positions)
-
-
-def _read_model(name: str, source: str) -> Any:  # noqa: ANN401
-    """Read a model from this machine if it is here, else by its name from the hub; never anything pickled."""
-    # The library's bars would run through whatever the caller prints.
-    bars = import_module("transformers.utils.logging")
-    shown = bars.is_progress_bar_enabled()
-    bars.disable_progress_bar()
-    try:
-        return _read_quietly(name, source)
-    finally:
-        if shown:
-            bars.enable_progress_bar()
-
-
-def _read_quietly(name: str, source: str) -> Any:  # noqa: ANN401
-    library = import_module("sentence_transformers")
-    options = {"model_kwargs": {"use_safetensors": True}, "trust_remote_code": False}
-    try:
-        return library.CrossEncoder(source, local_files_only=True, **options)
-    except (OSError, ValueError) as error:
-        if Path(source).is_dir():
-            raise StorageError(
-                f"reranker {name!r}: the folder holds no readable cross-encoder in safetensors: {error}"
-            ) from error
-    try:
-        return library.CrossEncoder(source, **options)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"reranker {name!r}: neither a model's folder nor a model that the hub can give now: {error}"
-        ) from error

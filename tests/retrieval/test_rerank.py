@@ -93,7 +93,7 @@ def test_a_whole_list_is_reordered_by_it(cross_encoder: Path) -> None:
 
 def test_what_is_no_cross_encoder_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(StorageError, match="no readable cross-encoder"):
+    with pytest.raises(StorageError, match="no readable model"):
         load_reranker(str(tmp_path)).scores("x", ["y"])
     with pytest.raises(InputError, match="reranker: expected"):
         load_reranker(" ")
