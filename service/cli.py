@@ -325,7 +325,9 @@ def _filters(options: list[str]) -> Filter | None:
         match = _FILTER.fullmatch(option)
         if not match:
             raise InputError(f"--filter: expected KEY=VALUE, or >=, >, <= or < in place of =, got {option!r}")
-        key, sign, value = match.groups()
+        key, sign, value = (part.strip() for part in match.groups())
+        if (not value and sign != "=") or key.endswith("!") or value.startswith((">", "<", "=")):
+            raise InputError(f"--filter: expected KEY=VALUE, or >=, >, <= or < in place of =, got {option!r}")
         if sign == "=":
             values.setdefault(key, []).append(value)
         elif ranges.setdefault(key, {}).setdefault(_BOUNDS[sign], value) != value:

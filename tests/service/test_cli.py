@@ -380,3 +380,17 @@ def test_serve_says_in_one_line_why_it_cannot_start(tmp_path: Path) -> None:
         assert process.wait(60) == 1
         assert process.stderr is not None
         assert re.fullmatch(r"querywright: .*documents\.sqlite: damaged.*\n", process.stderr.read())
+
+
+@pytest.mark.parametrize("wrong", ["year!=2015", "year=>2018", "year>", "year", "year==2015", "=x"])
+def test_filters_that_are_mistyped_are_refused(wrong: str, run: Callable, demo_home: Path) -> None:
+    ran = run("search", "x", "--collection", "demo", "--home", demo_home, "--filter", wrong)
+    assert ran.code == 2
+    assert f"--filter: expected KEY=VALUE, or >=, >, <= or < in place of =, got '{wrong}'" in ran.err
+
+
+def test_a_flushed_collection_says_so(run: Callable, demo_home: Path) -> None:
+    ran = run("flush", "demo", "--home", demo_home, "--json")
+    assert (ran.code, json.loads(ran.out)) == (0, {"collection": "demo", "flushed": True})
+    assert list((demo_home / "demo").glob("index-*/manifest.json"))
+    assert run("flush", "none", "--home", demo_home).code == 2
