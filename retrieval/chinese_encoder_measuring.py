@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from .analysis import analyze
 from .chinese_encoder_data import Judged, Log, TrainingData
 from .dense import Vectors
-from .fusion import Ranking, best, convex
+from .fitting import Fusion
+from .fusion import Ranking, best, fuse
 from .lexical import BM25Index
 
 DEPTH = 100
 """How many passages of each leg are fused."""
 
-WEIGHTS = (0.2, 0.3, 0.5)
-"""Weights of the dense leg that are tried."""
+WEIGHTS = (0.2, 0.25, 0.3, 0.5)
+"""Weights of the dense leg that are tried; a collection gives it a quarter (`spaces.py`)."""
 
 _FLIPS = 10_240
 _AT_ONCE = 256
@@ -32,7 +33,7 @@ class Figures:
     """Mean nDCG@10 over the held-out queries of a set.
 
     `hybrid` has one figure for each of `WEIGHTS`, `p` how likely so large a difference to lexical alone would be by
-    chance.
+    chance, `p_better` the same for the better of both legs.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Figures:
     dense: float
     hybrid: tuple[float, ...]
     p: tuple[float, ...]
+    p_better: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,11 @@ def measure(data: TrainingData, legs: Legs, log: Log) -> list[Figures]:
             continue
         forms = {one.use.name: 0}
         if any(len(query.forms) > 1 for query in held):
-            forms = {f"{one.use.name}, as typed": 0, f"{one.use.name}, after what the asker said": -1}
+            forms = {
+                f"{one.use.name}, as typed": 0,
+                f"{one.use.name}, after the last turns": 1,
+                f"{one.use.name}, after what the asker said": -1,
+            }
         index = BM25Index.build([*analyze(title), *analyze(one.whole(i))] for i, title in enumerate(one.titles))
         passages = legs.documents([one.whole(i) for i in range(len(one.texts))])
         for name, form in forms.items():
@@ -71,8 +77,8 @@ def measure(data: TrainingData, legs: Legs, log: Log) -> list[Figures]:
 
 def told(figures: Figures) -> str:
     """Return the figures as a line."""
-    cells = zip(WEIGHTS, figures.hybrid, figures.p, strict=True)
-    hybrid = ", ".join(f"{value:.3f} (p {p:.3f}) at {weight:g}" for weight, value, p in cells)
+    cells = zip(WEIGHTS, figures.hybrid, figures.p, figures.p_better, strict=True)
+    hybrid = ", ".join(f"{value:.3f} (p {p:.3f}, {better:.3f}) at {weight:g}" for weight, value, p, better in cells)
     return (
         f"{figures.name}: {figures.queries} queries, nDCG@10: lexical {figures.lexical:.3f}, "
         f"dense {figures.dense:.3f}, hybrid {hybrid}"
@@ -80,23 +86,27 @@ def told(figures: Figures) -> str:
 
 
 def _figures(name: str, held: Sequence[Judged], form: int, index: BM25Index, passages: Vectors, legs: Legs) -> Figures:
-    texts = [query.forms[form] for query in held]
+    texts = [query.forms[min(form, len(query.forms) - 1)] for query in held]
     rows = []
     for start in range(0, len(held), _AT_ONCE):
         vectors = legs.queries(texts[start : start + _AT_ONCE])
         for offset, scores in enumerate(vectors @ passages.T):
             place = start + offset
             lexical = index.search(analyze(texts[place]), DEPTH)
-            rows.append(_row(lexical, best(np.arange(len(scores)), scores, DEPTH), held[place]))
+            dense_list = best(np.arange(len(scores)), scores, DEPTH)
+            rows.append(_row(lexical, replace(dense_list, least=float(scores.mean())), held[place]))
     table = np.array(rows)
     lexical, dense, *hybrid = table.mean(axis=0).tolist()
     groups = [query.group for query in held]
-    p = tuple(by_chance(table[:, 2 + i] - table[:, 0], groups) for i in range(len(WEIGHTS)))
-    return Figures(name, len(held), lexical, dense, tuple(hybrid), p)
+    better = int(dense > lexical)
+    p, p_better = (
+        tuple(by_chance(table[:, 2 + i] - table[:, leg], groups) for i in range(len(WEIGHTS))) for leg in (0, better)
+    )
+    return Figures(name, len(held), lexical, dense, tuple(hybrid), p, p_better)
 
 
 def _row(lexical: Ranking, dense: Ranking, query: Judged) -> list[float]:
-    fused = [convex([lexical, dense], [1 - weight, weight]) for weight in WEIGHTS]
+    fused = [fuse([lexical, dense], [1 - weight, weight], Fusion().method) for weight in WEIGHTS]
     return [ndcg(ranking, query.relevant) for ranking in (lexical, dense, *fused)]
 
 

@@ -149,14 +149,17 @@ def _figures(trained: TrainedEncoder) -> str:
     head = ["held out", "queries", "lexical", "dense", *weights]
     rows = [
         [one.name, str(one.queries), f"{one.lexical:.3f}", f"{one.dense:.3f}"]
-        + [f"{value:.3f} (p {p:.3f})" for value, p in zip(one.hybrid, one.p, strict=True)]
+        + [
+            f"{value:.3f} ({p:.3f}, {better:.3f})"
+            for value, p, better in zip(one.hybrid, one.p, one.p_better, strict=True)
+        ]
         for one in trained.figures
     ]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *rows])
     return (
         "## Figures\n\nnDCG@10 of the weights as they are stored, by the command above: BM25 alone, the vectors "
-        "alone, and both by min-max fusion with that weight for the vectors; p is of the paired randomisation test "
-        f"against BM25 alone, whole conversations flipped.\n\n{table}"
+        "alone, and both by the default fusion with that weight for the vectors; in brackets p of the paired "
+        f"randomisation test against BM25 alone, and against the better leg, whole conversations flipped.\n\n{table}"
     )
 
 

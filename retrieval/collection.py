@@ -391,7 +391,10 @@ class Collection:
     def _row(self, stored: StoredPassage, vocabulary: Vocabulary) -> Row:
         """Analyse a passage."""
         vectors = {}
+        own = self._spaces.of(stored.passage.indexed_text)  # others may be left from encoders in another order
         for space, vector in stored.vectors.items():
+            if space != own:
+                continue
             # Whether they are as long as the encoder's shows when it is asked: its model need not be here.
             if len(vector) != self._bytes.setdefault(space, len(vector)) or len(vector) % 4:
                 raise StorageError(f"collection {self.name!r}: damaged: a vector of {len(vector)} bytes")

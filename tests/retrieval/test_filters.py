@@ -157,3 +157,9 @@ def test_threads_that_ask_first_all_get_the_same() -> None:
     for thread in threads:
         thread.join()
     assert counts == [2_000] * 8
+
+
+def test_a_filter_on_too_many_fields_is_refused() -> None:
+    with pytest.raises(InputError, match="at most 32 fields, got 33"):
+        check_filter({f"field{number}": 1 for number in range(33)})
+    assert MetadataIndex([{"n": 1}]).mask({f"field{number}": 1 for number in range(32)}).tolist() == [False]

@@ -14,6 +14,7 @@ from querywright import InputError
 from querywright.retrieval import collection as module
 from querywright.retrieval.collection import Collection, Leg
 from querywright.retrieval.passage import Document
+from querywright.retrieval.spaces import Spaces
 
 WORDS = [f"word{number}" for number in range(40)] + ["客户", "画像", "功能"]
 QUERIES = ("word1 word2", "客户画像", "word7 word7 word3", "word39")
@@ -251,3 +252,38 @@ def test_rows_come_back_as_they_were_given(tmp_path: Path, word_encoder) -> None
         assert [row.passage.doc_id for row in rows] == ["a", "b", "c"]
         assert [list(row.vectors) for row in rows] == [["words"], [], ["words"]]
         np.testing.assert_array_equal(rows[2].vectors["words"], word_encoder.encode_documents(["frog"])[0])
+
+
+def test_an_opening_follows_an_encoder_that_another_process_changed(tmp_path: Path, word_encoder) -> None:
+    other = other_encoder(word_encoder, "other")
+    load = {"words": word_encoder, "other": other}.__getitem__
+    with Collection(tmp_path / "c", word_encoder, load=load) as one:
+        one.upsert([Document("a", "red fox")])
+        assert [hit.doc_id for hit in one.search("fox", legs="dense")] == ["a"]
+        with Collection(tmp_path / "c", other, load=load) as another:
+            assert another.reencode()
+            assert [hit.doc_id for hit in one.search("fox", legs="dense")] == ["a"]
+            one.upsert([Document("b", "red fox")])
+            assert [hit.doc_id for hit in another.search("fox", legs="dense")] == ["a", "b"]
+
+
+def test_what_was_written_without_an_encoder_is_encoded_later(tmp_path: Path, word_encoder) -> None:
+    with Collection(tmp_path / "c") as plain:
+        plain.upsert([Document(f"d{number}", "red fox") for number in range(3)])
+        assert not plain.outdated
+    with Collection(tmp_path / "c", word_encoder) as opened:
+        assert opened.outdated
+        assert opened.reencode()
+        assert not opened.outdated
+        assert len(opened.search("fox", legs="dense")) == 3
+
+
+def test_an_encoder_put_before_another_takes_its_texts(tmp_path: Path, word_encoder) -> None:
+    with Collection(tmp_path / "c", word_encoder) as first:
+        first.upsert([Document("a", "red fox"), Document("b", "blue whale")])
+    both = Spaces(other_encoder(word_encoder, "other"), word_encoder)
+    with Collection(tmp_path / "c", both, load={"words": word_encoder}.__getitem__) as opened:
+        assert opened.outdated
+        assert opened.reencode()
+        assert [list(row.vectors) for row in opened.snapshot().rows()] == [["other"], ["other"]]
+        assert opened.search("fox", 1, "dense")[0].doc_id == "a"
