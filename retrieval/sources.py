@@ -110,7 +110,7 @@ def _read_rows(path: Path) -> Iterator[Document]:
             raise InputError(f"{path}:{number}: {error}") from error
         first = lines.setdefault(document.doc_id, number)
         if first != number:
-            raise InputError(f"{path}:{number}: id {document.doc_id!r} was used in line {first} already")
+            raise InputError(f"{path}:{number}: the id of line {first} again")
         yield document
 
 

@@ -10,11 +10,15 @@ from ..rewrite.query import Rewrite
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One stage of answering: how long it took, and in a few words what it did."""
+    """One stage of answering: how long it took, in a few words what it did, and how long after the query came it began.
+
+    Stages that run side by side overlap.
+    """
 
     stage: str
     seconds: float
     note: str = ""
+    start: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

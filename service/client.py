@@ -133,6 +133,15 @@ class Client:
         body = {"documents": list(documents)}
         return count_of(self._send("POST", collection_path(collection) + "/documents", body))
 
+    def add_file(self, collection: str, name: str, data: bytes) -> int:
+        """Add the documents of one file; return how many. When it returns, they are on disk and findable.
+
+        `name` says what it is, .md, .markdown, .txt or .jsonl; that of a text, folders and all, becomes its doc_id.
+        Raises InputError that begins with the file's name and the line that is wrong.
+        """
+        path, params = collection_path(collection) + "/files", {"file": name}
+        return count_of(self._send("POST", path, data, params))
+
     def document(self, collection: str, doc_id: str) -> Document:
         """Return one document. Raises NotFoundError when there is none of that id."""
         path = collection_path(collection) + "/document"
@@ -278,6 +287,15 @@ class AsyncClient:
         """Add or replace documents; return how many. When it returns, they are on disk and findable."""
         body = {"documents": list(documents)}
         return count_of(await self._send("POST", collection_path(collection) + "/documents", body))
+
+    async def add_file(self, collection: str, name: str, data: bytes) -> int:
+        """Add the documents of one file; return how many. When it returns, they are on disk and findable.
+
+        `name` says what it is, .md, .markdown, .txt or .jsonl; that of a text, folders and all, becomes its doc_id.
+        Raises InputError that begins with the file's name and the line that is wrong.
+        """
+        path, params = collection_path(collection) + "/files", {"file": name}
+        return count_of(await self._send("POST", path, data, params))
 
     async def document(self, collection: str, doc_id: str) -> Document:
         """Return one document. Raises NotFoundError when there is none of that id."""

@@ -32,6 +32,7 @@ from .pipeline import BOTH_LEGS, Pipeline, about
 from .remembering import Known
 from .schemas import MAX_BUDGET_MS, Info, check_budget, read_document, read_query
 from .settings import Settings
+from .uploads import uploaded
 
 MOST_COLLECTIONS = 100
 """More collections in one search are refused."""
@@ -241,6 +242,16 @@ class Querywright:
         """Add or replace documents; return how many. When it returns, they are on disk and findable."""
         read = [read_document(document, f"documents[{i}]") for i, document in enumerate(documents)]
         return self.collection_store.open(collection).upsert(read)
+
+    def add_file(self, collection: str, name: str, data: bytes) -> int:
+        """Add the documents of one file; return how many. When it returns, they are on disk and findable.
+
+        `name` says what it is, .md, .markdown, .txt or .jsonl; that of a text, folders and all, becomes its doc_id.
+        Raises InputError that begins with the file's name and the line that is wrong.
+        """
+        opened = self.collection_store.open(collection)
+        with uploaded(name, data) as (documents, whole):
+            return opened.upsert(documents, whole=whole)
 
     def document(self, collection: str, doc_id: str) -> Document:
         """Return one document. Raises NotFoundError when there is none of that id."""

@@ -130,7 +130,7 @@ BAD_LINES = [
         b'{"_id": "a", "text": "x", "metadata": {"k": [1]}}',
         r":1: field 'metadata': 'k': expected .* got a list",
     ),
-    (b'{"_id": "a", "text": "x"}\n\n{"_id": "a", "text": "y"}', r":3: id 'a' was used in line 1 already"),
+    (b'{"_id": "a", "text": "x"}\n\n{"_id": "a", "text": "y"}', r":3: the id of line 1 again"),
 ]
 
 

@@ -365,7 +365,7 @@ COMMANDS = [
     rows("index: surrogate", "not JSON", b'{"_id": "d", "text": "\\udc00"}'),
     rows("index: latin-1", "not UTF-8", '{"_id": "d", "text": "Müller"}'.encode("latin-1")),
     rows("index: metadata", "field 'metadata': 'k': expected", b'{"_id": "d", "text": "x", "metadata": {"k": {}}}'),
-    rows("index: the same id", "id 'c' was used in line 1", GOOD_ROW),
+    rows("index: the same id", "the id of line 1 again", GOOD_ROW),
     # queries
     Command("rewrite: no such file", REWRITE, r"in\.jsonl: cannot be read"),
     Command("rewrite: nowhere to write", "rewrite --in {d}/in.jsonl --out {d}/no/out.jsonl", "cannot be written", {

@@ -360,6 +360,9 @@ class Rest:
     def flush(self, name: str) -> Any:
         return self._sent("POST", f"/v1/collections/{name}/flush")
 
+    def add_file(self, name: str, file: str, data: bytes) -> Any:
+        return self._sent("POST", f"/v1/collections/{name}/files", content=data, params={"file": file})["count"]
+
     def document(self, name: str, doc_id: str) -> Any:
         return self._sent("GET", f"/v1/collections/{name}/document", params={"doc_id": doc_id})
 
@@ -438,6 +441,31 @@ def test_documents_come_and_go(door) -> None:
     with pytest.raises(NotFoundError, match="collection 'pond': there is none of that name"):
         door.flush("pond")
     with pytest.raises(NotFoundError, match="there is none of that name"):
+        door.drop_collection("pond")
+
+
+def test_files_come_over_the_wire(door) -> None:
+    door.create_collection("pond")
+    try:
+        assert door.add_file("pond", "手册/画像.md", "# 客户画像\n\n打开客户列表。".encode()) == 1
+        assert door.add_file("pond", "rows.jsonl", b'{"_id": "a", "text": "frog"}\n{"_id": "b", "text": "toad"}\n') == 2
+        stored = row(door.documents("pond"))
+        assert [(document["doc_id"], document["title"]) for document in stored] == [
+            ("a", ""),
+            ("b", ""),
+            ("手册/画像.md", "客户画像"),
+        ]
+        for name, data, says in [
+            ("rows.jsonl", b'{"_id": "c", "text": "x"}\n{"_id": 5}', "^rows.jsonl:2: field '_id': expected a string"),
+            ("notes.txt", b"caf\xe9", "^notes.txt:1: not UTF-8"),
+            ("../up.md", b"x", "^file: expected a file's name"),
+            (".hidden.md", b"x", "^file: expected a file's name"),
+            ("notes.pdf", b"x", "^file: expected a name that ends in .md"),
+        ]:
+            with pytest.raises(InputError, match=says):
+                door.add_file("pond", name, data)
+        assert row(door.documents("pond")) == stored
+    finally:
         door.drop_collection("pond")
 
 

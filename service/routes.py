@@ -1,0 +1,303 @@
+"""The routes of the HTTP service: thin translations of `Querywright`'s methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
+from fastapi.routing import APIRoute
+from starlette.responses import PlainTextResponse
+
+from .. import CatalogError, ConflictError, InputError
+from ..retrieval.passage import Document
+from ..rewrite.query import Rewrite
+from .answer import Answer
+from .catalogs import MEDIA_TYPES, CatalogInfo, StoredCatalog
+from .local import Querywright
+from .metrics import CONTENT_TYPE, Metrics
+from .problems import problem
+from .schemas import (
+    CollectionRequest,
+    Count,
+    DocumentsRequest,
+    Info,
+    Problem,
+    QueryRequest,
+    RewriteRequest,
+    SearchRequest,
+    to_json,
+)
+
+_EXAMPLES: Any = {
+    "missing_entity": {
+        "summary": "这个功能怎么用?",
+        "value": {
+            "query": "这个功能怎么用?",
+            "history": [{"role": "user", "text": "听说新版上线了客户画像，是做什么的？"}],
+            "profile": {"product": "CRM 系统"},
+            "now": "2024-07-15T10:00:00+08:00",
+        },
+    },
+    "vague_dimension": {
+        "summary": "show me the numbers",
+        "value": {
+            "query": "show me the numbers",
+            "profile": {"region": "East China"},
+            "now": "2024-07-15T10:00:00+08:00",
+        },
+    },
+    "ambiguity": {
+        "summary": "苹果最新消息",
+        "value": {
+            "query": "苹果最新消息",
+            "profile": {"interests": ["美股", "科技股"], "fiscal_year_start": "10-01"},
+            "now": "2024-07-15T10:00:00+08:00",
+        },
+    },
+}
+
+_PROBLEM: Any = {"application/problem+json": {"schema": Problem.model_json_schema()}}
+_PROBLEMS: Any = {
+    "4XX": {"description": "Something in the request is wrong: what and where", "content": _PROBLEM},
+    "503": {"description": "Busy, or a part is down: try again later", "content": _PROBLEM},
+}
+
+
+_FILE: Any = {
+    "application/octet-stream": {
+        "schema": {"type": "string", "format": "binary"},
+        "example": "# 操作指南\n\n打开客户列表。",
+    }
+}
+
+
+class _StrictRequest(Request):
+    """A request whose JSON is read strictly: no NaN, no lone surrogates, no bottomless nesting."""
+
+    async def json(self) -> Any:  # noqa: ANN401 # as the class above has it
+        """Read the body as JSON; what is wrong with it raises ValueError, which FastAPI answers with 422."""
+        if not hasattr(self, "_json"):
+            self._json = orjson.loads(await self.body())
+        return self._json
+
+
+class _StrictRoute(APIRoute):
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            return await handler(_StrictRequest(request.scope, request.receive))
+
+        return strict
+
+
+def routes(querywright: Querywright) -> APIRouter:
+    """Return all routes over `querywright`."""
+    router = APIRouter(route_class=_StrictRoute, responses=_PROBLEMS)
+    metrics = Metrics()
+    _asking(router, querywright, metrics)
+    _collections(router, querywright)
+    _documents(router, querywright)
+    _catalogs(router, querywright)
+
+    @router.get("/healthz", summary="Is the process alive?")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @router.get("/metrics", summary="What it did, for Prometheus", response_class=PlainTextResponse)
+    async def numbers() -> Response:
+        return Response(metrics.text(), media_type=CONTENT_TYPE)
+
+    @router.get("/readyz", summary="Can it answer?")
+    def readyz() -> dict[str, str]:
+        querywright.collection_store.names()
+        return {"status": "ready"}
+
+    return router
+
+
+def _asking(router: APIRouter, querywright: Querywright, metrics: Metrics) -> None:
+    @router.post("/v1/query", response_model=Answer, summary="Rewrite and search")
+    def query(body: Annotated[QueryRequest, Body(openapi_examples=_EXAMPLES)]) -> Response:
+        answer = querywright.query(
+            body.to_query(),
+            collection=body.collection,
+            k=body.k,
+            legs=body.legs,
+            filter=body.filter,
+            rewriter=body.rewriter,
+            budget_ms=body.budget_ms,
+        )
+        metrics.answered(answer)
+        return _json(answer)
+
+    @router.post("/v1/search", response_model=Answer, summary="Search with the text as it is")
+    def search(
+        body: Annotated[SearchRequest, Body(examples=[{"query": "客户画像 操作指南", "k": 5}])],
+    ) -> Response:
+        found = querywright.search(body.query, collection=body.collection, k=body.k, legs=body.legs, filter=body.filter)
+        metrics.answered(found)
+        return _json(found)
+
+    @router.post("/v1/rewrite", response_model=Rewrite, summary="Rewrite without searching")
+    def rewrite(
+        body: Annotated[RewriteRequest, Body(examples=[_EXAMPLES["ambiguity"]["value"] | {"collection": "demo"}])],
+    ) -> Response:
+        made = querywright.rewrite(
+            body.to_query(), collection=body.collection, rewriter=body.rewriter, budget_ms=body.budget_ms
+        )
+        metrics.rewritten(made)
+        return _json(made)
+
+
+def _collections(router: APIRouter, querywright: Querywright) -> None:
+    @router.get("/v1/collections", response_model=list[Info], summary="List the collections")
+    def collections() -> Response:
+        return _json(querywright.collections())
+
+    @router.post("/v1/collections", response_model=Info, status_code=201, summary="Make a collection")
+    def create(body: Annotated[CollectionRequest, Body(examples=[{"name": "handbook"}])]) -> Response:
+        return _json(querywright.create_collection(body.name), status=201)
+
+    @router.delete("/v1/collections/{name}", status_code=204, summary="Drop a collection")
+    def drop(name: str) -> Response:
+        querywright.drop_collection(name)
+        return Response(status_code=204)
+
+
+def _documents(router: APIRouter, querywright: Querywright) -> None:
+    path = "/v1/collections/{name}/documents"
+
+    @router.post(path, response_model=Count, summary="Add or replace documents")
+    def upsert(
+        name: str,
+        body: Annotated[
+            DocumentsRequest,
+            Body(examples=[{"documents": [{"doc_id": "guide", "title": "操作指南", "text": "打开客户列表。"}]}]),
+        ],
+    ) -> Response:
+        documents = [_document(model, i) for i, model in enumerate(body.documents)]
+        return _json(Count(count=querywright.upsert(name, documents)).model_dump())
+
+    @router.post(
+        "/v1/collections/{name}/files",
+        response_model=Count,
+        openapi_extra={"requestBody": {"required": True, "content": _FILE}},
+        summary="Add the documents of one file",
+    )
+    def add_file(
+        name: str,
+        data: Annotated[bytes, Depends(_bytes)],
+        file: Annotated[str, Query(description="its name: .md, .markdown, .txt or .jsonl, perhaps with folders")],
+    ) -> Response:
+        return _json(Count(count=querywright.add_file(name, file, data)).model_dump())
+
+    @router.get(path, response_model=list[Document], summary="List documents by id")
+    def documents(name: str, after: str | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
+        return _json(querywright.documents(name, after=after, limit=limit))
+
+    @router.get("/v1/collections/{name}/document", response_model=Document, summary="Get one document")
+    def document(name: str, doc_id: str) -> Response:
+        return _json(querywright.document(name, doc_id))
+
+    @router.delete(path, response_model=Count, summary="Delete documents by id")
+    def delete(name: str, doc_id: Annotated[list[str], Query(max_length=1000)]) -> Response:
+        return _json(Count(count=querywright.delete(name, doc_id)).model_dump())
+
+    @router.post(
+        "/v1/collections/{name}/flush",
+        status_code=204,
+        response_class=Response,
+        summary="Make the index as a clean build would, and save it",
+    )
+    def flush(name: str) -> None:
+        querywright.flush(name)
+
+
+async def _bytes(request: Request) -> bytes:
+    return await request.body()
+
+
+_CATALOG_EXAMPLES = {
+    "toml": 'name = "shop"\n\n[[entities]]\nid = "crm"\ntype = "product"\nname = "CRM"\naliases = ["客户系统"]\n',
+    "yaml": "name: shop\nentities:\n  - {id: crm, type: product, name: CRM, aliases: [客户系统]}\n",
+    "csv": "id,type,name,aliases\ncrm,product,CRM,客户系统\n",
+}
+_CATALOG: Any = {
+    media_type: {"schema": {"type": "string"}, "example": _CATALOG_EXAMPLES[kind]}
+    for kind, media_type in MEDIA_TYPES.items()
+}
+_VERSIONED: Any = {"ETag": {"description": "the version, in quotes", "schema": {"type": "string"}}}
+
+
+def _catalogs(router: APIRouter, querywright: Querywright) -> None:
+    path = "/v1/collections/{name}/catalog"
+
+    @router.get(
+        path,
+        response_class=Response,
+        responses={200: {"description": "As it was written", "content": _CATALOG, "headers": _VERSIONED}},
+        summary="Get a collection's own catalog",
+    )
+    def catalog(name: str) -> Response:
+        stored = querywright.catalog(name)
+        return _versioned(Response(stored.text, media_type=MEDIA_TYPES[stored.format]), stored)
+
+    @router.put(
+        path,
+        response_model=CatalogInfo,
+        openapi_extra={"requestBody": {"required": True, "content": _CATALOG}},
+        summary="Give a collection a catalog of its own, in place of the one it has",
+    )
+    def put_catalog(
+        name: str,
+        text: Annotated[str, Depends(_text)],
+        content_type: Annotated[str, Header(include_in_schema=False)] = "",
+        if_match: Annotated[str | None, Header(description="the version that is to be replaced, in quotes")] = None,
+    ) -> Response:
+        expected = None if if_match is None else if_match.removeprefix("W/").strip('"')
+        try:
+            put = querywright.put_catalog(name, text, _format(content_type), expected)
+        except CatalogError as error:
+            return problem(422, str(error))  # which line is wrong, and what stands there
+        except ConflictError as error:
+            return problem(412, str(error))
+        return _versioned(_json(put), put)
+
+    @router.delete(path, status_code=204, response_class=Response, summary="Take a collection's own catalog away")
+    def delete_catalog(name: str) -> None:
+        querywright.delete_catalog(name)
+
+
+async def _text(request: Request) -> str:
+    try:
+        return (await request.body()).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"body: byte {error.start}: expected UTF-8 text") from error
+
+
+def _format(content_type: str) -> str:
+    media_type = content_type.partition(";")[0].strip().lower()
+    found = next((name for name, known in MEDIA_TYPES.items() if known == media_type), None)
+    if found is None:
+        raise InputError(f"content-type: expected one of {', '.join(MEDIA_TYPES.values())}")
+    return found
+
+
+def _versioned(response: Response, catalog: StoredCatalog | CatalogInfo) -> Response:
+    response.headers["etag"] = f'"{catalog.version}"'
+    return response
+
+
+def _document(model: Any, index: int) -> Document:  # noqa: ANN401 # DocumentModel
+    try:
+        document: Document = model.to_document()
+    except InputError as error:
+        raise InputError(f"documents[{index}]: {error}") from error
+    return document
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(to_json(value), status_code=status, media_type="application/json")
