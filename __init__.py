@@ -10,7 +10,8 @@ Errors, all with a message that says what was wrong, where, and what to do:
     │   └── DatasetError        an evaluation data set
     ├── NotFoundError           no such collection or document                        (exit 2, HTTP 404)
     ├── ConflictError           a collection of that name exists                      (exit 2, HTTP 409)
-    ├── UnavailableError        busy, or a part is down: try again later              (exit 1, HTTP 503)
+    ├── AuthError               the service does not know the API key, or it may not  (exit 1, HTTP 401 or 403)
+    ├── UnavailableError        busy, or a part is down: try again later              (exit 1, HTTP 429 or 503)
     ├── StorageError            what is stored cannot be read or written              (exit 1, HTTP 503 or 507)
     ├── MissingExtraError       an optional package is not installed                  (exit 2, HTTP 503)
     └── ServiceError            the remote service answered with an error of its own
@@ -18,6 +19,7 @@ Errors, all with a message that says what was wrong, where, and what to do:
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -34,10 +36,13 @@ if TYPE_CHECKING:
         Turn,
         Usage,
     )
-    from .service.answer import Answer, Stage
+    from .service.answer import Answer, EarlyHits, Event, Stage
     from .service.client import AsyncClient, Client
     from .service.local import Querywright
     from .service.settings import Settings
+
+# ONNX Runtime reports its use to its makers unless told not to before it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 
@@ -45,13 +50,16 @@ __all__ = [
     "Alternative",
     "Answer",
     "AsyncClient",
+    "AuthError",
     "CatalogError",
     "Clarification",
     "Client",
     "ConflictError",
     "DatasetError",
     "Document",
+    "EarlyHits",
     "Edit",
+    "Event",
     "Evidence",
     "Hit",
     "InputError",
@@ -97,6 +105,10 @@ class ConflictError(QuerywrightError):
     """A collection of that name exists already."""
 
 
+class AuthError(QuerywrightError):
+    """The service asks for an API key, does not know the one that came, or it is not good for such a call."""
+
+
 class UnavailableError(QuerywrightError):
     """The service is busy or one of its parts is down; the same call may succeed later."""
 
@@ -131,7 +143,7 @@ _HOMES = {
         ".rewrite.query",
     ),
     **dict.fromkeys(("Document", "Hit", "Passage"), ".retrieval.passage"),
-    **dict.fromkeys(("Answer", "Stage"), ".service.answer"),
+    **dict.fromkeys(("Answer", "EarlyHits", "Event", "Stage"), ".service.answer"),
     **dict.fromkeys(("Client", "AsyncClient"), ".service.client"),
     "Querywright": ".service.local",
     "Settings": ".service.settings",

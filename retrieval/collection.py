@@ -25,9 +25,9 @@ from .segment import Indexing, Row, Segment
 from .segment_files import keeps, made_as, read_segment, write_segment
 from .snapshot import DEPTH, Leg, Snapshot, check_legs, shares
 from .spaces import Spaces, Vector, spaces_of
-from .store import Store, StoredDocument, StoredPassage, digest
+from .store import STORE_FILE, Store, StoredDocument, StoredPassage, digest
 
-__all__ = ["Collection", "Filter", "Leg", "Snapshot", "check_k", "check_legs"]
+__all__ = ["STORE_FILE", "Collection", "Filter", "Leg", "Snapshot", "check_k", "check_legs"]
 
 MAX_K = 1_000
 """More results than this are refused."""
@@ -38,8 +38,6 @@ BATCH_SIZE = 256
 BOTH_LEGS = (Leg.LEXICAL, Leg.DENSE)
 
 LANGUAGES = ("en", "zh")
-
-STORE_FILE = "documents.sqlite"
 
 _AT_ONCE = 5_000
 """So many passages are indexed anew at every change: that takes a tenth of a second."""
@@ -201,6 +199,12 @@ class Collection:
                 self._snapshot = self._take_snapshot()
             return self._snapshot
 
+    @property
+    def figures(self) -> tuple[int, int, int] | None:
+        """Generation, documents and passages as the last search saw them, at no cost; None before the first one."""
+        snapshot = self._snapshot
+        return None if snapshot is None else (snapshot.generation, len(self._known), len(snapshot))
+
     def flush(self) -> None:
         """Make the index what a clean build would make, and save it, so that the next opening need not.
 
@@ -239,19 +243,24 @@ class Collection:
         if not self.outdated:
             return True
         done = before = 0
-        for batch in self._unencoded():
+        while True:
+            since = self._store.generation()
+            for batch in self._unencoded():
+                if stopped():
+                    return False
+                vectors = self._wanted.encode_documents([passage.indexed_text for passage in batch])
+                self._store.add_vectors(list(zip(batch, map(_as_bytes, vectors), strict=True)))
+                done += len(batch)
+                if progress is not None and done > before:
+                    progress(done)
+                before = done
+            with self._lock:
+                # Not where other documents came meanwhile, from a backup, say: they would lose the vectors they have.
+                if self._store.switch_encoder(self._wanted.name, list(self._wanted), since):
+                    self._spaces = self._wanted
+                    return True
             if stopped():
                 return False
-            vectors = self._wanted.encode_documents([passage.indexed_text for passage in batch])
-            self._store.add_vectors(list(zip(batch, map(_as_bytes, vectors), strict=True)))
-            done += len(batch)
-            if progress is not None and done > before:
-                progress(done)
-            before = done
-        with self._lock:
-            self._store.switch_encoder(self._wanted.name, list(self._wanted))
-            self._spaces = self._wanted
-        return True
 
     def _unencoded(self) -> Iterator[list[Passage]]:
         """Yield passages that lack their vector, until there are none; others may be writing meanwhile."""
@@ -334,8 +343,9 @@ class Collection:
         rows = sorted((row for _, some in delta.values() for row in some), key=lambda row: row.passage.passage_id)
         added = Segment.of_rows(rows, base.vocabulary, self._indexing, scored_by=base)
         snapshot = Snapshot(generation, self._spaces, base, added, dead)
-        changed = len(rows) + int(dead.sum())
-        if changed and (len(snapshot) <= _AT_ONCE or len(rows) >= len(base) or not keeps(self._indexing)):
+        lost = int(dead.sum())
+        changed = len(rows) + lost
+        if changed and (len(snapshot) <= _AT_ONCE or len(rows) >= len(base) - lost or not keeps(self._indexing)):
             snapshot = self._merged(snapshot)
             self._base, self._base_generations, delta = snapshot.base, known, {}
             changed = len(snapshot) if len(snapshot) > _AT_ONCE else 0
@@ -355,7 +365,13 @@ class Collection:
         return self._store.written_since(-1)
 
     def _opened_base(self, known: Mapping[str, int]) -> Segment:
-        """Return the base; the first time from its files, if they hold at least half of what is known."""
+        """Return the base; from its files, if they hold at least half of what is known, where there is none yet.
+
+        Nor is there where other documents came in place of all, from a backup, say: in a minute their index would be
+        made anew here, in a second it is read.
+        """
+        if len(known) > _AT_ONCE and not any(known.get(one) == since for one, since in self._base_generations.items()):
+            self._base, self._base_generations, self._delta = None, {}, {}
         if self._base is None:
             self._base = Segment.of_rows([], Vocabulary(), self._indexing)
             wanted = made_as(self._indexing, self._spaces)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
 import threading
@@ -13,11 +14,13 @@ from .. import ConflictError, InputError, NotFoundError, QuerywrightError, Stora
 from .collection import STORE_FILE, Collection
 from .encoders import Encoder
 from .index_files import sync_folder
+from .restoring import settle
 from .segment import Indexing
 from .spaces import Spaces, spaces_of
 from .store import Store
 
 _DROPPED = ".dropped-"
+_TAKEN = "collection {!r}: there is one already, or another folder of that name"
 
 
 def check_name(name: str) -> str:
@@ -60,11 +63,16 @@ class Collections:
 
     def open(self, name: str) -> Collection:
         """Return the collection called `name`; raises NotFoundError if there is none."""
+        settle(self._home / check_name(name))
         with self._lock:
             self._forget_replaced(name)
             if not self._exists(name):
                 raise NotFoundError(f"collection {name!r}: there is none of that name")
             return self._opened(name)
+
+    def opened(self) -> list[Collection]:
+        """Return the collections that are open, without waiting for one that is being opened."""
+        return list(self._open.values())
 
     def count(self, name: str) -> int:
         """Return how many documents the collection called `name` holds; no encoder is needed for that."""
@@ -91,9 +99,26 @@ class Collections:
             folder = self._home / check_name(name)
             folder.mkdir(parents=True, exist_ok=True)
             if any(folder.iterdir()):
-                raise ConflictError(f"collection {name!r}: there is one already, or another folder of that name")
+                raise ConflictError(_TAKEN.format(name))
             self._forget(name)
             return self._opened(name)
+
+    def adopt(self, name: str, folder: Path) -> None:
+        """Move a folder that holds a collection here, whole; raises ConflictError as `create` does."""
+        with self._lock, _home_errors(self._home):
+            self._home.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.rename(self._home / check_name(name))
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                    raise
+                raise ConflictError(_TAKEN.format(name)) from error
+            sync_folder(self._home)
+
+    def index(self, folder: Path) -> None:
+        """Make and save the index of a collection that stands elsewhere, as those here have theirs."""
+        with Collection(folder, self.encoders(), self._indexing, self._load) as collection:
+            collection.flush()
 
     def names(self) -> list[str]:
         """Return the names of all collections, sorted."""

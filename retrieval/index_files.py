@@ -78,6 +78,7 @@ def write_index(folder: Path, generation: int, about: Mapping[str, Any], parts: 
         if not ours:
             return False
         _remove(folder, _UNFINISHED)
+        earlier = _folders(folder)  # what comes meanwhile is a restored collection's
         unfinished = folder / f"{_UNFINISHED}{secrets.token_hex(4)}"
         unfinished.mkdir()
         try:
@@ -89,7 +90,7 @@ def write_index(folder: Path, generation: int, about: Mapping[str, Any], parts: 
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
-        for other in _folders(folder):
+        for other in earlier:
             if other != final:
                 shutil.rmtree(other, ignore_errors=True)
     return True

@@ -9,7 +9,7 @@ import os
 import secrets
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,14 +22,20 @@ from .passage import Document, Passage, Value
 FORMAT = 2
 """The version of the tables below; an older store is brought up to it when it is opened, a newer one is refused."""
 
-_BUSY_MS = 10_000
-_LARGEST_STEP = 2**30
+STORE_FILE = "documents.sqlite"
+"""What the file is called in a collection's folder."""
+
+BUSY_MS = 10_000
+"""How long a write waits for another process's."""
+
+LARGEST_STEP = 2**30
+"""A write raises the generation by a random step of at most this."""
 
 _RESERVE = 2**22 + 2**18
 """So many bytes are kept for deletions on a full disk. SQLite must write before it can free anything: the thousand
 pages that may wait in its log for their place, then the deletion."""
 
-_SCHEMA = """
+_TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
 CREATE TABLE documents (
     doc_id TEXT NOT NULL PRIMARY KEY, title TEXT NOT NULL, text TEXT NOT NULL, metadata TEXT NOT NULL,
@@ -50,6 +56,9 @@ CREATE TABLE vectors (
 -- Which documents there are, and since when, without reading their texts.
 CREATE INDEX documents_written ON documents (generation, doc_id);
 """
+
+SCHEMA = _TABLES + _VECTORS
+"""The tables of a store, empty."""
 
 _FROM_1 = f"""
 {_VECTORS}
@@ -79,8 +88,12 @@ class StoredDocument:
     encoder: str
 
 
-class _DiskFullError(StorageError):
+class DiskFullError(StorageError):
     """SQLite found no space for a write."""
+
+
+class UnreadableError(StorageError):
+    """What a file holds is not a store that this version reads; trying again will not help."""
 
 
 class Store:
@@ -172,7 +185,7 @@ class Store:
         doc_ids = list(doc_ids)
         try:
             return self._delete(doc_ids)
-        except _DiskFullError:
+        except DiskFullError:
             with suppress(OSError):
                 self._reserve.unlink()
             self._empty_log()
@@ -239,15 +252,21 @@ class Store:
                     (passage.passage_id, vectors) for passage, vectors in passages if self._holds(passage)
                 )
 
-    def switch_encoder(self, encoder: str, spaces: Sequence[str]) -> None:
-        """Search the vectors of `spaces`, which come from `encoder`, from now on; drop all others."""
+    def switch_encoder(self, encoder: str, spaces: Sequence[str], since: int) -> bool:
+        """Search the vectors of `spaces`, which come from `encoder`, from now on; drop all others.
+
+        Return False, and leave them, where documents came after the generation `since` that another encoder read.
+        """
         with self._transaction() as generation:
+            if self._rows("SELECT 1 FROM documents WHERE generation > ? AND encoder <> ? LIMIT 1", (since, encoder)):
+                return False
             self._connection.execute(
                 "DELETE FROM vectors WHERE space NOT IN (SELECT value FROM json_each(?))", (json.dumps(list(spaces)),)
             )
             self._connection.execute("UPDATE meta SET value = ? WHERE key = 'encoder'", (encoder,))
             # All of them: whoever has read one has read other vectors.
             self._connection.execute("UPDATE documents SET encoder = ?, generation = ?", (encoder, generation))
+        return True
 
     def _delete(self, doc_ids: Sequence[str]) -> int:
         with self._transaction():
@@ -299,20 +318,24 @@ class Store:
     def _prepare(self) -> None:
         """Set the connection up; make the tables in a new file, check their version in another."""
         with self._errors():
-            self._connection.set_busy_timeout(_BUSY_MS)
+            self._connection.set_busy_timeout(BUSY_MS)
             tables = self._rows("SELECT name FROM sqlite_schema WHERE type = 'table'", ())
             if tables and ("meta",) not in tables:
-                raise StorageError(f"{self._path}: an SQLite file, but not of a collection; it is left alone")
+                raise UnreadableError(f"{self._path}: an SQLite file, but not of a collection; it is left alone")
             self._connection.pragma("journal_mode", "wal")
             self._connection.pragma("synchronous", "full")
             self._connection.pragma("foreign_keys", True)
-            self._create()
-        found = self._rows("SELECT value FROM meta WHERE key = 'format'", ())
-        if found != [(FORMAT,)]:
-            raise StorageError(
-                f"{self._path}: written in format {found[0][0] if found else 'unknown'}, this version reads "
+            if not tables or self._format() != FORMAT:  # else without waiting for a process that writes
+                self._create()
+        if (found := self._format()) != FORMAT:
+            raise UnreadableError(
+                f"{self._path}: written in format {'unknown' if found is None else found}, this version reads "
                 f"formats up to {FORMAT}: index the collection again, or use the version that wrote it"
             )
+
+    def _format(self) -> object:
+        rows = self._rows("SELECT value FROM meta WHERE key = 'format'", ())
+        return rows[0][0] if rows else None
 
     def _create(self) -> None:
         """Make the tables, or bring those of an older version up to date; another process may have done so."""
@@ -320,11 +343,11 @@ class Store:
         with self._connection_end():
             if not self._rows("SELECT name FROM sqlite_schema WHERE name = 'meta'", ()):
                 _sync_parents(self._path)
-                self._connection.execute(_SCHEMA + _VECTORS)
+                self._connection.execute(SCHEMA)
                 self._connection.executemany(
                     "INSERT INTO meta VALUES (?, ?)", [("format", FORMAT), ("generation", 0), ("encoder", "")]
                 )
-            elif self._rows("SELECT value FROM meta WHERE key = 'format'", ()) == [(1,)]:
+            elif self._format() == 1:
                 self._connection.execute(_FROM_1)
 
     @contextmanager
@@ -333,7 +356,7 @@ class Store:
         with self._lock, self._errors():
             self._connection.execute("BEGIN IMMEDIATE")
             with self._connection_end():
-                step = 1 + secrets.randbelow(_LARGEST_STEP)
+                step = 1 + secrets.randbelow(LARGEST_STEP)
                 self._connection.execute("UPDATE meta SET value = value + ? WHERE key = 'generation'", (step,))
                 yield self.generation()
 
@@ -366,21 +389,27 @@ class Store:
             raise StorageError(f"{self._path}: damaged: its meta table lacks a row")
         return rows[0][0]
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Turn what SQLite raises into our errors."""
-        try:
-            yield
-        except (apsw.BusyError, apsw.LockedError) as error:
-            raise UnavailableError(f"{self._path}: another process is writing; try again") from error
-        except apsw.FullError as error:
-            raise _DiskFullError(f"{self._path}: the disk is full; nothing of this write was kept") from error
-        except (apsw.NotADBError, apsw.CorruptError) as error:
-            raise StorageError(f"{self._path}: damaged or no SQLite file ({error}); restore it") from error
-        except apsw.ConnectionClosedError as error:
-            raise StorageError(f"{self._path}: the collection is closed") from error
-        except apsw.Error as error:
-            raise StorageError(f"{self._path}: cannot be read or written: {error}") from error
+    def _errors(self) -> AbstractContextManager[None]:
+        return sqlite_errors(self._path)
+
+
+@contextmanager
+def sqlite_errors(path: Path) -> Iterator[None]:
+    """Turn what SQLite raises about the file `path` into our errors."""
+    try:
+        yield
+    except (apsw.BusyError, apsw.LockedError) as error:
+        raise UnavailableError(f"{path}: another process is writing; try again") from error
+    except apsw.FullError as error:
+        raise DiskFullError(f"{path}: the disk is full; nothing of this write was kept") from error
+    except (apsw.NotADBError, apsw.CorruptError) as error:
+        raise UnreadableError(f"{path}: damaged or no SQLite file ({error}); restore it") from error
+    except (apsw.SQLError, apsw.ConstraintError, apsw.MismatchError) as error:
+        raise UnreadableError(f"{path}: damaged: {error}") from error
+    except apsw.ConnectionClosedError as error:
+        raise StorageError(f"{path}: the collection is closed") from error
+    except apsw.Error as error:
+        raise StorageError(f"{path}: cannot be read or written: {error}") from error
 
 
 def digest(document: Document, max_chars: int | None) -> bytes:

@@ -176,11 +176,15 @@ class DroppedEdit:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one rewriter did for a query: how long it took, and in a few words what it brought or why it did not."""
+    """What one rewriter did for a query: how long it took, and in a few words what it brought or why it did not.
+
+    `start` is how many seconds after the rewriting it began.
+    """
 
     rewriter: str
     seconds: float
     note: str = ""
+    start: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,12 @@ class _Run:
     steps: list[Step] = field(default_factory=list)
     dropped: list[DroppedEdit] = field(default_factory=list)
 
+    def note(self, rewriter: str, note: str, begun: float | None = None) -> None:
+        """Add a step that began at `begun` and ends now; without it, one that took no time."""
+        now = time.perf_counter()
+        begun = now if begun is None else begun
+        self.steps.append(Step(rewriter, now - begun, note, begun - self.begun))
+
 
 class Chain:
     """Run rewriters in order, the cheap ones first; the surest grounded rewrite wins.
@@ -175,13 +181,12 @@ class Chain:
         for rewriter in self._rewriters:
             if time.perf_counter() - run.begun > self._budget:
                 run.failures.append("rewrite_timeout")
-                run.steps.append(Step(rewriter.name, 0.0, f"{NOT_ASKED}: no time left"))
+                run.note(rewriter.name, f"{NOT_ASKED}: no time left")
                 return
-            begun = time.perf_counter()
             if rewriter.name == LLM and self._signs and not self._gate.asks_llm(self._signs()):
-                note = f"{NOT_ASKED}: what was typed finds what it says"
-                run.steps.append(Step(rewriter.name, time.perf_counter() - begun, note))
+                run.note(rewriter.name, f"{NOT_ASKED}: what was typed finds what it says")
                 continue
+            begun = time.perf_counter()  # of this rewriter, after what it may have waited for
             try:
                 result = rewriter.rewrite(query)
                 run.truncated |= result.truncated
@@ -191,7 +196,7 @@ class Chain:
                 reason = getattr(error, "reason", None) or f"{rewriter.name}_failed"
                 run.failures.append(reason)
                 taken, note = None, f"failed: {reason}"
-            run.steps.append(Step(rewriter.name, time.perf_counter() - begun, note))
+            run.note(rewriter.name, note, begun)
             if taken:
                 yield taken
 

@@ -12,7 +12,8 @@ from ..rewrite.query import Rewrite
 class Stage:
     """One stage of answering: how long it took, in a few words what it did, and how long after the query came it began.
 
-    Stages that run side by side overlap.
+    Stages that run side by side overlap: `rewrite`, and in it a `rewrite.NAME` for each rewriter, runs beside the first
+    search.
     """
 
     stage: str
@@ -29,3 +30,15 @@ class Answer:
     rewrite: Rewrite
     degraded: str | None = None
     trace: tuple[Stage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyHits:
+    """What the query as it was typed has found, before its rewrite is known."""
+
+    hits: tuple[Hit, ...]
+
+
+Event = Stage | EarlyHits | Rewrite | Answer
+"""What a stream tells as an answer comes about: each stage when its outcome is known, the early hits, the rewrite, and
+last the answer."""

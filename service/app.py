@@ -3,63 +3,88 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import anyio.to_thread
 from fastapi import FastAPI
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from fastapi.middleware.cors import CORSMiddleware
 
 from .. import QuerywrightError, __version__
+from .access import Access
+from .admission import Admission, Life
+from .keys import Keys
 from .local import Querywright
-from .problems import TooLargeError, answer_problems
+from .metrics import Metrics
+from .observing import observe
+from .operations import operations
+from .playground import router as pages
+from .problems import answer_problems
 from .routes import routes
+from .serving import Serving
+from .settings import MOST_THREADS
+from .traces import Traces
+
+_FLUSH_SECONDS = 3.0
+"""So long the end of a service waits for indexes to be saved; the next start makes those that were not."""
 
 
-def create_app(querywright: Querywright) -> FastAPI:
-    """Return the service over `querywright`, which it closes at shutdown."""
+def create_app(querywright: Querywright, keys: Keys | None = None, life: Life | None = None) -> FastAPI:
+    """Return the service over `querywright`, which it closes at shutdown.
+
+    Without `keys` whoever can reach the service may do everything: listen on loopback only. `life` is told when the
+    end begins; `app.state.serving` reads the settings anew.
+    """
+    life = life or Life()
+    serving = Serving(querywright)
+    metrics = Metrics(serving)
+    settings = querywright.settings
+    traces = Traces.from_environment(queries=settings.log_queries)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        # All work runs in this one bounded pool, never on the event loop.
-        anyio.to_thread.current_default_thread_limiter().total_tokens = querywright.settings.threads
-        threading.Thread(target=querywright.catch_up, name="catch up", daemon=True).start()
+        # All work runs in this pool, never on the event loop; how much of it at once, `Admission` says.
+        anyio.to_thread.current_default_thread_limiter().total_tokens = MOST_THREADS
+        serving.catch_up()
         yield
-        with suppress(QuerywrightError):  # the next start builds what was not saved
-            querywright.collection_store.flush()
-        querywright.close()
+        _end(serving.now)
+        if traces:
+            traces.close()
 
     app = FastAPI(
         title="Querywright",
         version=__version__,
         summary="Rewrites what people type into queries that a search engine can answer, and retrieves with them.",
         lifespan=lifespan,
+        docs_url=None,  # `pages` has one that fetches nothing from elsewhere
+        redoc_url=None,
+        # `Traces` tells less of requests.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    app.include_router(routes(querywright))
-    app.add_middleware(_BodyLimit, limit=querywright.settings.max_body_mb * 2**20)
+    app.include_router(routes(serving, metrics))
+    app.include_router(operations(serving, metrics, life))
+    app.include_router(pages())
+    # The last one added is the first that a request meets.
+    app.add_middleware(Admission, settings=lambda: serving.now.settings, life=life, told=metrics)
+    app.add_middleware(Access, told=metrics, keys=keys, origins=settings.cors_origins)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"]
+        )
     answer_problems(app)
+    app.state.serving = serving
+    observe(app, metrics, traces, queries=settings.log_queries)  # last: around everything
     return app
 
 
-class _BodyLimit:
-    """Refuse a body over `limit` bytes, counted as they come in, whatever its headers say."""
+def _end(querywright: Querywright) -> None:
+    """Save what can be saved in time, and close."""
+    saving = threading.Thread(target=_flush, args=(querywright,), name="flush", daemon=True)
+    saving.start()
+    saving.join(_FLUSH_SECONDS)
+    querywright.close()
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self._app = app
-        self._limit = limit
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, self._counted(receive) if scope["type"] == "http" else receive, send)
-
-    def _counted(self, receive: Receive) -> Callable[[], Awaitable[Message]]:
-        taken = 0
-
-        async def counted() -> Message:
-            nonlocal taken
-            message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > self._limit:
-                raise TooLargeError(self._limit)
-            return message
-
-        return counted
+def _flush(querywright: Querywright) -> None:
+    with suppress(QuerywrightError):
+        querywright.collection_store.flush()

@@ -12,13 +12,16 @@ from functools import lru_cache
 from pathlib import Path
 
 from .. import CatalogError, ConflictError, InputError, StorageError
+from ..retrieval.restoring import alone, settle
 from ..rewrite.catalog import Catalog
 from ..rewrite.catalog_formats import Format, format_of
 from .files import replacing
 
-KEPT = 10
-"""So many earlier catalogs of a collection stay in its folder `catalogs`, named by their versions."""
+EARLIER = "catalogs"
+"""The folder in a collection's that holds its earlier catalogs, named by their versions."""
 
+KEPT = 10
+"""So many of them stay."""
 
 MEDIA_TYPES: dict[str, str] = {Format.TOML: "application/toml", Format.YAML: "application/yaml", Format.CSV: "text/csv"}
 """What a catalog of each format is called over HTTP."""
@@ -88,7 +91,7 @@ class Catalogs:
         kind, data = check_format(format), catalog_bytes(text)
         catalog = Catalog.loads(text, kind, f"catalog.{kind}")
         check_version(expected)
-        with self._alone(collection):
+        with self._changing(collection):
             before = self.path(collection)
             _check_expected(before, expected)
             self._keep(before)
@@ -100,7 +103,9 @@ class Catalogs:
 
     def delete(self, collection: str) -> bool:
         """Delete the catalog of `collection`; return whether there was one."""
-        with self._alone(collection):
+        if not (self._home / collection).is_dir():
+            return False
+        with self._changing(collection):
             before = self.path(collection)
             self._keep(before)
             self._drop_all_but(collection, None)
@@ -133,7 +138,7 @@ class Catalogs:
         stored = _stored(path)
         if path is None or stored is None:
             return
-        folder = path.with_name("catalogs")
+        folder = path.with_name(EARLIER)
         with _file_errors(folder):
             folder.mkdir(exist_ok=True)
             with replacing(folder / f"{stored.version}{path.suffix}") as file:
@@ -144,7 +149,14 @@ class Catalogs:
 
     @contextmanager
     def _alone(self, collection: str) -> Iterator[None]:
+        settle(self._home / collection)
         with self._locks.setdefault(collection, threading.Lock()):
+            yield
+
+    @contextmanager
+    def _changing(self, collection: str) -> Iterator[None]:
+        """Let no backup begin and nothing be restored meanwhile, in whatever process."""
+        with alone(self._home / collection), self._alone(collection):
             yield
 
 

@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
@@ -26,11 +27,15 @@ from ..retrieval.filters import Filter
 from ..retrieval.sources import read_jsonl
 from ..rewrite.catalog import Catalog
 from ..rewrite.query import Query, Rewrite
-from . import catalog_commands, train
+from . import backup_commands, catalog_commands, key_commands, train
+from .access import is_loopback
 from .answer import Answer
 from .files import replacing
+from .keys import Keys, keys_of
 from .local import Querywright, check_legs_text
 from .schemas import QueryModel, TurnModel, to_json, validated
+from .serving import Serving
+from .settings import Settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -96,23 +101,26 @@ def serve(
     as_json: AsJson = False,
 ) -> None:
     """Serve the HTTP API; the first start builds the demo collection."""
-    import uvicorn  # only the server needs it
-
+    from .admission import Life  # only the server needs all this
     from .app import create_app
     from .demo import build
+    from .logs import set_up
+    from .server import Config, Server
 
-    class Server(uvicorn.Server):
+    class Telling(Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             _say(as_json, f"ready: {url} (API: {url}/docs)", {"ready": url})
 
-    # Answers point to this log where they do not tell what is wrong.
-    logging.getLogger("querywright").setLevel(logging.WARNING)
     listening = _bound(host, port)  # before the work of preparing, which would be in vain
     url = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
     # Uvicorn ends what it has begun, then raises the signal again: to be stopped is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with Querywright(home=home) as querywright:
+        keys, life, settings = _keys(querywright.settings, host), Life(), querywright.settings
+        # Answers point to this log where they do not tell what is wrong.
+        set_up(settings.log_format, queries=settings.log_queries)
+        as_json = as_json or settings.log_format == "json"
         try:
             if demo:
                 documents = build(querywright)
@@ -123,15 +131,48 @@ def serve(
                 )
             for problem in querywright.warm_up():
                 _err.print(f"querywright: {problem}")
-            config = uvicorn.Config(create_app(querywright), log_level="warning", server_header=False)
-            Server(config).run(sockets=[listening])
+            app = create_app(querywright, keys, life)
+            signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=_reload, args=(app.state.serving,)).start())
+            config = Config(
+                app,
+                connections=settings.connections,
+                drain_seconds=settings.drain_seconds,
+                log_level="warning",
+            )
+            Telling(config, life).run(sockets=[listening])
         except KeyboardInterrupt:
             sys.exit(0)
 
 
+def _reload(serving: Serving) -> None:
+    """Read the settings anew, and say what is wrong with them."""
+    try:
+        problems = serving.reload()
+    except QuerywrightError as error:
+        problems = [f"the settings stay as they were: {error}"]
+    else:
+        serving.catch_up()
+    for problem in problems:
+        _err.print(f"querywright: {problem}")
+
+
+def _keys(settings: Settings, host: str) -> Keys | None:
+    """Return the keys that are asked for, None for none: on loopback only. Raises InputError where none are there."""
+    if is_loopback(host) and not settings.require_keys:
+        return None
+    keys = keys_of(settings)
+    if not keys.all():
+        raise InputError(
+            f"--host {host}: others can reach this service, so it asks for API keys, and there are none: "
+            "make one with `querywright keys add NAME --scope admin`, or listen on 127.0.0.1"
+        )
+    return keys
+
+
 def _bound(host: str, port: int) -> socket.socket:
     """Take the port, any free one for 0; connections are accepted once the server is ready."""
-    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    # With the protocol named, asyncio sets TCP_NODELAY on what it accepts: 40 ms an answer otherwise.
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, proto=socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
@@ -255,6 +296,8 @@ def rewrite(
 register(app)  # evaluate, compare, tune, pool
 train.register(app)
 catalog_commands.register(app)
+key_commands.register(app)
+backup_commands.register(app)
 
 
 # ------------------------------------------------------------------------------- reading options

@@ -2,57 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self
-from urllib.parse import quote
+from typing import Any, Self, TypeVar
 
 import httpx
-import orjson
+from httpx_sse import EventSource
+from tenacity import AsyncRetrying, Retrying
 
-from .. import (
-    ConflictError,
-    InputError,
-    NotFoundError,
-    QuerywrightError,
-    ServiceError,
-    StorageError,
-    UnavailableError,
-)
-from ..retrieval.passage import Document, check_doc_id
-from ..rewrite.query import Answered, Query, Rewrite, Turn
-from .answer import Answer
-from .catalogs import MEDIA_TYPES, CatalogInfo, StoredCatalog, catalog_bytes, check_format, check_version
-from .schemas import ANSWER, DOCUMENT, DOCUMENTS, INFOS, REWRITE, Info, QueryModel, to_json
+from ..retrieval.passage import Document
+from ..rewrite.query import Answered, Query, Rewrite
+from . import calls
+from .answer import Answer, Event
+from .attempts import policy
+from .calls import DEFAULT_URL, Call
+from .catalogs import CatalogInfo, StoredCatalog
+from .schemas import Info
 
-DEFAULT_URL = "http://127.0.0.1:8000"
-
-_URL_CHARS = 30_000
-_BATCH = 1_000
-
-_ERRORS: dict[int, type[QuerywrightError]] = {
-    400: InputError,
-    404: NotFoundError,
-    409: ConflictError,
-    412: ConflictError,
-    413: InputError,
-    422: InputError,
-    429: UnavailableError,
-    503: UnavailableError,
-    507: StorageError,
-}
+_T = TypeVar("_T")
 
 
 class Client:
-    """Talk to a Querywright service. Use as a context manager, or call `close`.
+    """Talk to a Querywright service. Use as a context manager, or call `close`. Safe to use from several threads.
 
-    Raises what the in-process SDK raises; UnavailableError when the service cannot be reached.
+    Raises what the in-process SDK raises; UnavailableError where the service is busy or cannot be reached, AuthError
+    where it does not take the key.
+
+    `api_key`, or else what QUERYWRIGHT_API_KEY holds, goes with every request in the clear: to other machines use an
+    https address. `timeout` is how many seconds a call waits for the service, its repetitions and their pauses among
+    them. A call is made again, up to `retries` times and after growing pauses or those that the service asks for, where
+    nothing was done: it was not reached, or said that it was busy. One that was lost midway is made again only where
+    twice comes to the same as once. That leaves out create_collection, drop_collection, delete_catalog and a
+    put_catalog with `expected`; a `delete` may then count too few. A stream that has begun is never begun anew.
+
+    >>> with Client() as client:
+    ...     _ = client.create_collection("manual")
+    ...     _ = client.upsert("manual", [{"doc_id": "profiles", "text": "How to use customer profiles"}])
+    ...     answer = client.query(
+    ...         "How do I use it?",
+    ...         collection="manual",
+    ...         history=[{"role": "user", "text": "I heard there are customer profiles now. What are they for?"}],
+    ...     )
+    ...     client.drop_collection("manual")
+    >>> answer.rewrite.rewrite
+    'How do I use customer profiles?'
+    >>> answer.hits[0].doc_id
+    'profiles'
     """
 
-    def __init__(self, url: str = DEFAULT_URL, *, timeout: float = 60.0) -> None:
-        self._http = httpx.Client(base_url=url, timeout=timeout)
+    def __init__(
+        self, url: str = DEFAULT_URL, *, api_key: str | None = None, timeout: float = 60.0, retries: int = 2
+    ) -> None:
+        self._http = httpx.Client(**calls.connection(url, api_key))
+        self._timeout = timeout
+        self._retries = retries
 
     def __enter__(self) -> Self:
         return self
@@ -81,10 +87,66 @@ class Client:
         budget_ms: int | None = None,
         clarification: Answered | Mapping[str, Any] | None = None,
     ) -> Answer:
-        """Rewrite and search: the original at once, the rewrite after it, both fused; one collection or several."""
-        body = query_row(query, history, profile, now, clarification)
-        body |= search_row(collection, k, legs, filter) | {"rewriter": rewriter, "budget_ms": budget_ms}
-        return ANSWER.validate_json(self._send("POST", "/v1/query", body))
+        """Rewrite and search: the original at once, the rewrite after it, both fused.
+
+        `collection` may be several, searched as one; hits then name theirs, and the first that has a catalog gives it.
+        `budget_ms` is how long the rewriters may take instead of the setting; `clarification` the answer to a question
+        that came back, as {"token", "value"}.
+
+        >>> told = [{"role": "user", "text": "I heard there are customer profiles now. What are they for?"}]
+        >>> answer = client.query("How do I use this feature?", collection="handbook", history=told)
+        >>> answer.rewrite.rewrite, answer.hits[0].doc_id
+        ('How do I use customer profiles?', 'profiles')
+        """
+        body = calls.query_row(query, history, profile, now, clarification)
+        body |= calls.search_row(collection, k, legs, filter) | {"rewriter": rewriter, "budget_ms": budget_ms}
+        return self._done(calls.query(body))
+
+    def query_stream(  # as `query`
+        self,
+        query: str | Query | Mapping[str, Any],
+        *,
+        collection: str | Sequence[str] | None = None,
+        history: Sequence[Any] | None = None,
+        profile: Mapping[str, Any] | None = None,
+        now: datetime | str | None = None,
+        k: int = 10,
+        legs: Sequence[str] = ("lexical", "dense"),
+        filter: Mapping[str, Any] | None = None,  # noqa: A002 # the word of the field
+        rewriter: str = "auto",
+        budget_ms: int | None = None,
+        clarification: Answered | Mapping[str, Any] | None = None,
+    ) -> Generator[Event, None, None]:
+        """Do as `query` does, and tell of each part as soon as it is there; the last event is the Answer.
+
+        Before it come each Stage, the EarlyHits of the query as it was typed and the Rewrite. What `query` would
+        raise is raised when the first event is asked for, or where it happens. Closing the iterator ends the work.
+
+        >>> for event in client.query_stream("How do I use invoices?", collection="handbook"):
+        ...     match event:
+        ...         case EarlyHits(hits):
+        ...             print("so far:", hits[0].doc_id)
+        ...         case Rewrite():
+        ...             print(event.decision)
+        ...         case Answer(hits):
+        ...             print("in the end:", hits[0].doc_id)
+        so far: invoices
+        keep
+        in the end: invoices
+        """
+        body = calls.query_row(query, history, profile, now, clarification)
+        body |= calls.search_row(collection, k, legs, filter) | {"rewriter": rewriter, "budget_ms": budget_ms}
+        with closing(calls.checked(self._responded(calls.query_stream(body), streamed=True))) as response:
+            answered = False
+            try:
+                for sse in EventSource(response).iter_sse():
+                    if event := calls.heard(sse, response):
+                        answered |= isinstance(event, Answer)
+                        yield event
+            except httpx.TransportError as error:
+                raise calls.broken_off(error) from error
+            if not answered:
+                raise calls.broken_off()
 
     def search(
         self,
@@ -96,8 +158,8 @@ class Client:
         filter: Mapping[str, Any] | None = None,  # noqa: A002 # the word of the field
     ) -> Answer:
         """Search with the text as it is, one collection or several."""
-        body = {"query": query} | search_row(collection, k, legs, filter)
-        return ANSWER.validate_json(self._send("POST", "/v1/search", body))
+        body = {"query": query} | calls.search_row(collection, k, legs, filter)
+        return self._done(calls.search(body))
 
     def rewrite(  # as Querywright.rewrite
         self,
@@ -112,26 +174,32 @@ class Client:
         clarification: Answered | Mapping[str, Any] | None = None,
     ) -> Rewrite:
         """Rewrite without searching, with the catalog of `collection`, else of the default one if it is there."""
-        body = query_row(query, history, profile, now, clarification)
+        body = calls.query_row(query, history, profile, now, clarification)
         body |= {"collection": collection, "rewriter": rewriter, "budget_ms": budget_ms}
-        return REWRITE.validate_json(self._send("POST", "/v1/rewrite", body))
+        return self._done(calls.rewrite(body))
 
     def collections(self) -> list[Info]:
         """Return every collection with the number of its documents, by name; None where it cannot be read."""
-        return INFOS.validate_json(self._send("GET", "/v1/collections"))
+        return self._done(calls.collections())
 
     def create_collection(self, name: str) -> Info:
         """Make an empty collection. Raises ConflictError when there is one of that name."""
-        return Info(**orjson.loads(self._send("POST", "/v1/collections", {"name": name})))
+        return self._done(calls.create_collection(name))
 
     def drop_collection(self, name: str) -> None:
         """Delete a collection and all its documents. Raises NotFoundError when there is none."""
-        self._send("DELETE", collection_path(name))
+        self._done(calls.drop_collection(name))
 
     def upsert(self, collection: str, documents: Iterable[Document | Mapping[str, Any]]) -> int:
-        """Add or replace documents; return how many. When it returns, they are on disk and findable."""
-        body = {"documents": list(documents)}
-        return count_of(self._send("POST", collection_path(collection) + "/documents", body))
+        """Add or replace documents; return how many. When it returns, they are on disk and findable.
+
+        >>> row = {"doc_id": "exports", "title": "导出", "text": "打开客户列表。", "metadata": {"lang": "zh"}}
+        >>> client.upsert("handbook", [row])
+        1
+        >>> client.search("客户列表", collection="handbook", filter={"lang": "zh"}).hits[0].doc_id
+        'exports'
+        """
+        return self._done(calls.upsert(collection, documents))
 
     def add_file(self, collection: str, name: str, data: bytes) -> int:
         """Add the documents of one file; return how many. When it returns, they are on disk and findable.
@@ -139,32 +207,40 @@ class Client:
         `name` says what it is, .md, .markdown, .txt or .jsonl; that of a text, folders and all, becomes its doc_id.
         Raises InputError that begins with the file's name and the line that is wrong.
         """
-        path, params = collection_path(collection) + "/files", {"file": name}
-        return count_of(self._send("POST", path, data, params))
+        return self._done(calls.add_file(collection, name, data))
 
     def document(self, collection: str, doc_id: str) -> Document:
         """Return one document. Raises NotFoundError when there is none of that id."""
-        path = collection_path(collection) + "/document"
-        return DOCUMENT.validate_json(self._send("GET", path, params={"doc_id": doc_id}))
+        return self._done(calls.document(collection, doc_id))
 
     def documents(self, collection: str, *, after: str | None = None, limit: int = 100) -> list[Document]:
         """Return documents in the order of their ids, those after the id `after`."""
-        params = {"limit": limit} | ({"after": after} if after else {})
-        path = collection_path(collection) + "/documents"
-        return DOCUMENTS.validate_json(self._send("GET", path, params=params))
+        return self._done(calls.documents(collection, after, limit))
+
+    def iter_documents(self, collection: str, *, page: int = 100) -> Iterator[Document]:
+        """Go through all documents in the order of their ids, reading `page` at a time as they are asked for.
+
+        Documents that are there all the while come exactly once, whatever is written meanwhile.
+
+        >>> sorted(document.doc_id for document in client.iter_documents("handbook"))
+        ['invoices', 'profiles']
+        """
+        after = None
+        while found := self.documents(collection, after=after, limit=page):
+            yield from found
+            after = found[-1].doc_id
 
     def delete(self, collection: str, doc_ids: Iterable[str]) -> int:
         """Delete documents by id; return how many there were."""
-        path = collection_path(collection) + "/documents"
-        return sum(count_of(self._send("DELETE", path, params={"doc_id": some})) for some in batches(doc_ids))
+        return sum(self._done(call) for call in calls.deletes(collection, doc_ids))
 
     def flush(self, collection: str) -> None:
         """Make a collection's index as a clean build would, and save it; searches go on meanwhile."""
-        self._send("POST", collection_path(collection) + "/flush")
+        self._done(calls.flush(collection))
 
     def catalog(self, collection: str) -> StoredCatalog:
         """Return a collection's own catalog as it was written. Raises NotFoundError when it has none."""
-        return stored_catalog(self._answered("GET", collection_path(collection) + "/catalog"))
+        return self._done(calls.catalog(collection))
 
     def put_catalog(
         self,
@@ -178,36 +254,57 @@ class Client:
         Raises InputError that names the line and entry that is wrong, and then nothing changes; ConflictError when
         `expected` is given and the catalog in place has another version, or there is none.
         """
-        path, headers = collection_path(collection) + "/catalog", catalog_headers(format, expected)
-        answer = self._answered("PUT", path, catalog_bytes(text), headers=headers)
-        return CatalogInfo(**orjson.loads(answer.content))
+        return self._done(calls.put_catalog(collection, text, format, expected))
 
     def delete_catalog(self, collection: str) -> None:
         """Take a collection's own catalog away. Raises NotFoundError when it has none."""
-        self._send("DELETE", collection_path(collection) + "/catalog")
+        self._done(calls.delete_catalog(collection))
 
-    def _send(self, method: str, path: str, body: object = None, params: Mapping[str, Any] | None = None) -> bytes:
-        return self._answered(method, path, body, params).content
+    def _done(self, call: Call[_T]) -> _T:
+        return call.read(calls.checked(self._responded(call)))
 
-    def _answered(
-        self,
-        method: str,
-        path: str,
-        body: object = None,
-        params: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> httpx.Response:
+    def _responded(self, call: Call[_T], *, streamed: bool = False) -> httpx.Response:
+        """Return the response, after as many attempts as the call may have."""
+        until = time.monotonic() + self._timeout
+
+        def attempt() -> httpx.Response:
+            request = call.request(self._http, max(until - time.monotonic(), 0.001))
+            response = self._http.send(request, stream=streamed)
+            if not response.is_success:
+                response.read()
+            return response
+
+        retrying = Retrying(**policy(repeatable=call.repeatable, retries=self._retries, seconds=self._timeout))
         try:
-            return checked(self._http.send(request(self._http, method, path, body, params, headers)))
+            return retrying(attempt)
         except httpx.TransportError as error:
-            raise unreachable(error) from error
+            raise calls.unreachable(error) from error
 
 
 class AsyncClient:
-    """`Client` for asyncio: the same methods, awaited."""
+    """`Client` for asyncio: the same methods, awaited; `query_stream` and `iter_documents` are for `async for`.
 
-    def __init__(self, url: str = DEFAULT_URL, *, timeout: float = 60.0) -> None:
-        self._http = httpx.AsyncClient(base_url=url, timeout=timeout)
+    >>> async def told():
+    ...     async with AsyncClient() as client:
+    ...         await client.upsert("handbook", [{"doc_id": "new", "text": "Customer profiles can be exported."}])
+    ...         ids = [document.doc_id async for document in client.iter_documents("handbook")]
+    ...         async for event in client.query_stream("export customer profiles", collection="handbook"):
+    ...             match event:
+    ...                 case EarlyHits():
+    ...                     print("so far:", event.hits[0].doc_id)
+    ...                 case Answer():
+    ...                     print("in the end:", event.hits[0].doc_id, "of", len(ids))
+    >>> asyncio.run(told())
+    so far: new
+    in the end: new of 3
+    """
+
+    def __init__(
+        self, url: str = DEFAULT_URL, *, api_key: str | None = None, timeout: float = 60.0, retries: int = 2
+    ) -> None:
+        self._http = httpx.AsyncClient(**calls.connection(url, api_key))
+        self._timeout = timeout
+        self._retries = retries
 
     async def __aenter__(self) -> Self:
         return self
@@ -236,10 +333,50 @@ class AsyncClient:
         budget_ms: int | None = None,
         clarification: Answered | Mapping[str, Any] | None = None,
     ) -> Answer:
-        """Rewrite and search: the original at once, the rewrite after it, both fused; one collection or several."""
-        body = query_row(query, history, profile, now, clarification)
-        body |= search_row(collection, k, legs, filter) | {"rewriter": rewriter, "budget_ms": budget_ms}
-        return ANSWER.validate_json(await self._send("POST", "/v1/query", body))
+        """Rewrite and search: the original at once, the rewrite after it, both fused.
+
+        `collection` may be several, searched as one; hits then name theirs, and the first that has a catalog gives it.
+        `budget_ms` is how long the rewriters may take instead of the setting; `clarification` the answer to a question
+        that came back, as {"token", "value"}.
+        """
+        body = calls.query_row(query, history, profile, now, clarification)
+        body |= calls.search_row(collection, k, legs, filter) | {"rewriter": rewriter, "budget_ms": budget_ms}
+        return await self._done(calls.query(body))
+
+    async def query_stream(  # as `query`
+        self,
+        query: str | Query | Mapping[str, Any],
+        *,
+        collection: str | Sequence[str] | None = None,
+        history: Sequence[Any] | None = None,
+        profile: Mapping[str, Any] | None = None,
+        now: datetime | str | None = None,
+        k: int = 10,
+        legs: Sequence[str] = ("lexical", "dense"),
+        filter: Mapping[str, Any] | None = None,  # noqa: A002 # the word of the field
+        rewriter: str = "auto",
+        budget_ms: int | None = None,
+        clarification: Answered | Mapping[str, Any] | None = None,
+    ) -> AsyncGenerator[Event, None]:
+        """Do as `query` does, and tell of each part as soon as it is there; the last event is the Answer.
+
+        Before it come each Stage, the EarlyHits of the query as it was typed and the Rewrite. What `query` would
+        raise is raised when the first event is asked for, or where it happens. Closing the iterator ends the work.
+        """
+        body = calls.query_row(query, history, profile, now, clarification)
+        body |= calls.search_row(collection, k, legs, filter) | {"rewriter": rewriter, "budget_ms": budget_ms}
+        response = calls.checked(await self._responded(calls.query_stream(body), streamed=True))
+        async with aclosing(response), aclosing(EventSource(response).aiter_sse()) as heard:
+            answered = False
+            try:
+                async for sse in heard:
+                    if event := calls.heard(sse, response):
+                        answered |= isinstance(event, Answer)
+                        yield event
+            except httpx.TransportError as error:
+                raise calls.broken_off(error) from error
+            if not answered:
+                raise calls.broken_off()
 
     async def search(
         self,
@@ -251,8 +388,8 @@ class AsyncClient:
         filter: Mapping[str, Any] | None = None,  # noqa: A002 # the word of the field
     ) -> Answer:
         """Search with the text as it is, one collection or several."""
-        body = {"query": query} | search_row(collection, k, legs, filter)
-        return ANSWER.validate_json(await self._send("POST", "/v1/search", body))
+        body = {"query": query} | calls.search_row(collection, k, legs, filter)
+        return await self._done(calls.search(body))
 
     async def rewrite(  # as Querywright.rewrite
         self,
@@ -267,26 +404,25 @@ class AsyncClient:
         clarification: Answered | Mapping[str, Any] | None = None,
     ) -> Rewrite:
         """Rewrite without searching, with the catalog of `collection`, else of the default one if it is there."""
-        body = query_row(query, history, profile, now, clarification)
+        body = calls.query_row(query, history, profile, now, clarification)
         body |= {"collection": collection, "rewriter": rewriter, "budget_ms": budget_ms}
-        return REWRITE.validate_json(await self._send("POST", "/v1/rewrite", body))
+        return await self._done(calls.rewrite(body))
 
     async def collections(self) -> list[Info]:
         """Return every collection with the number of its documents, by name; None where it cannot be read."""
-        return INFOS.validate_json(await self._send("GET", "/v1/collections"))
+        return await self._done(calls.collections())
 
     async def create_collection(self, name: str) -> Info:
         """Make an empty collection. Raises ConflictError when there is one of that name."""
-        return Info(**orjson.loads(await self._send("POST", "/v1/collections", {"name": name})))
+        return await self._done(calls.create_collection(name))
 
     async def drop_collection(self, name: str) -> None:
         """Delete a collection and all its documents. Raises NotFoundError when there is none."""
-        await self._send("DELETE", collection_path(name))
+        await self._done(calls.drop_collection(name))
 
     async def upsert(self, collection: str, documents: Iterable[Document | Mapping[str, Any]]) -> int:
         """Add or replace documents; return how many. When it returns, they are on disk and findable."""
-        body = {"documents": list(documents)}
-        return count_of(await self._send("POST", collection_path(collection) + "/documents", body))
+        return await self._done(calls.upsert(collection, documents))
 
     async def add_file(self, collection: str, name: str, data: bytes) -> int:
         """Add the documents of one file; return how many. When it returns, they are on disk and findable.
@@ -294,32 +430,38 @@ class AsyncClient:
         `name` says what it is, .md, .markdown, .txt or .jsonl; that of a text, folders and all, becomes its doc_id.
         Raises InputError that begins with the file's name and the line that is wrong.
         """
-        path, params = collection_path(collection) + "/files", {"file": name}
-        return count_of(await self._send("POST", path, data, params))
+        return await self._done(calls.add_file(collection, name, data))
 
     async def document(self, collection: str, doc_id: str) -> Document:
         """Return one document. Raises NotFoundError when there is none of that id."""
-        path = collection_path(collection) + "/document"
-        return DOCUMENT.validate_json(await self._send("GET", path, params={"doc_id": doc_id}))
+        return await self._done(calls.document(collection, doc_id))
 
     async def documents(self, collection: str, *, after: str | None = None, limit: int = 100) -> list[Document]:
         """Return documents in the order of their ids, those after the id `after`."""
-        params = {"limit": limit} | ({"after": after} if after else {})
-        path = collection_path(collection) + "/documents"
-        return DOCUMENTS.validate_json(await self._send("GET", path, params=params))
+        return await self._done(calls.documents(collection, after, limit))
+
+    async def iter_documents(self, collection: str, *, page: int = 100) -> AsyncIterator[Document]:
+        """Go through all documents in the order of their ids, reading `page` at a time as they are asked for.
+
+        Documents that are there all the while come exactly once, whatever is written meanwhile.
+        """
+        after = None
+        while found := await self.documents(collection, after=after, limit=page):
+            for document in found:
+                yield document
+            after = found[-1].doc_id
 
     async def delete(self, collection: str, doc_ids: Iterable[str]) -> int:
         """Delete documents by id; return how many there were."""
-        path = collection_path(collection) + "/documents"
-        return sum([count_of(await self._send("DELETE", path, params={"doc_id": some})) for some in batches(doc_ids)])
+        return sum([await self._done(call) for call in calls.deletes(collection, doc_ids)])
 
     async def flush(self, collection: str) -> None:
         """Make a collection's index as a clean build would, and save it; searches go on meanwhile."""
-        await self._send("POST", collection_path(collection) + "/flush")
+        await self._done(calls.flush(collection))
 
     async def catalog(self, collection: str) -> StoredCatalog:
         """Return a collection's own catalog as it was written. Raises NotFoundError when it has none."""
-        return stored_catalog(await self._answered("GET", collection_path(collection) + "/catalog"))
+        return await self._done(calls.catalog(collection))
 
     async def put_catalog(
         self,
@@ -333,148 +475,28 @@ class AsyncClient:
         Raises InputError that names the line and entry that is wrong, and then nothing changes; ConflictError when
         `expected` is given and the catalog in place has another version, or there is none.
         """
-        path, headers = collection_path(collection) + "/catalog", catalog_headers(format, expected)
-        answer = await self._answered("PUT", path, catalog_bytes(text), headers=headers)
-        return CatalogInfo(**orjson.loads(answer.content))
+        return await self._done(calls.put_catalog(collection, text, format, expected))
 
     async def delete_catalog(self, collection: str) -> None:
         """Take a collection's own catalog away. Raises NotFoundError when it has none."""
-        await self._send("DELETE", collection_path(collection) + "/catalog")
+        await self._done(calls.delete_catalog(collection))
 
-    async def _send(
-        self, method: str, path: str, body: object = None, params: Mapping[str, Any] | None = None
-    ) -> bytes:
-        return (await self._answered(method, path, body, params)).content
+    async def _done(self, call: Call[_T]) -> _T:
+        return call.read(calls.checked(await self._responded(call)))
 
-    async def _answered(
-        self,
-        method: str,
-        path: str,
-        body: object = None,
-        params: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> httpx.Response:
+    async def _responded(self, call: Call[_T], *, streamed: bool = False) -> httpx.Response:
+        """Return the response, after as many attempts as the call may have."""
+        until = time.monotonic() + self._timeout
+
+        async def attempt() -> httpx.Response:
+            request = call.request(self._http, max(until - time.monotonic(), 0.001))
+            response = await self._http.send(request, stream=streamed)
+            if not response.is_success:
+                await response.aread()
+            return response
+
+        retrying = AsyncRetrying(**policy(repeatable=call.repeatable, retries=self._retries, seconds=self._timeout))
         try:
-            return checked(await self._http.send(request(self._http, method, path, body, params, headers)))
+            return await retrying(attempt)
         except httpx.TransportError as error:
-            raise unreachable(error) from error
-
-
-# ------------------------------------------------------- what both clients say and understand alike
-
-
-def query_row(
-    query: str | Query | Mapping[str, Any],
-    history: Sequence[Any] | None,
-    profile: Mapping[str, Any] | None,
-    now: datetime | str | None,
-    clarification: Answered | Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Return a query as JSON has it."""
-    if isinstance(query, Query):
-        row: dict[str, Any] = {
-            "query": query.query,
-            "history": query.history,
-            "profile": query.profile,
-            "now": query.now,
-            "id": query.id,
-            "clarification": query.clarification,
-        }
-    else:
-        row = dict(query) if isinstance(query, Mapping) else {"query": query}
-        row = {key: value for key, value in row.items() if key in QueryModel.model_fields}  # others are ignored
-    given = {"history": history, "profile": profile, "now": now, "clarification": clarification}
-    row |= {key: value for key, value in given.items() if value is not None}
-    if isinstance(row.get("clarification"), Answered):
-        row["clarification"] = asdict(row["clarification"])
-    if isinstance(row.get("now"), datetime):
-        row["now"] = row["now"].isoformat()
-    if isinstance(row.get("history"), Sequence) and not isinstance(row["history"], str):
-        row["history"] = [
-            {"role": turn.role, "text": turn.text} if isinstance(turn, Turn) else turn for turn in row["history"]
-        ]
-    return row
-
-
-def search_row(
-    collection: str | Sequence[str] | None, k: int, legs: Sequence[str], filter_: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """Return the options of a search as JSON has them."""
-    return {"collection": collection, "k": k, "legs": legs if isinstance(legs, str) else list(legs), "filter": filter_}
-
-
-def collection_path(name: str) -> str:
-    """Return the path of a collection; its name is checked here, so that it cannot lead elsewhere."""
-    from ..retrieval.home import check_name  # noqa: PLC0415 # numpy, for a client only when needed
-
-    return f"/v1/collections/{check_name(name)}"
-
-
-def catalog_headers(format_: str, expected: str | None) -> dict[str, str]:
-    """Return what is said of a catalog that is sent: how it is written, and which version it is to replace."""
-    check_version(expected)
-    matched = {"if-match": f'"{expected}"'} if expected is not None else {}
-    return {"content-type": MEDIA_TYPES[check_format(format_)]} | matched
-
-
-def stored_catalog(response: httpx.Response) -> StoredCatalog:
-    """Return the catalog that was answered with."""
-    media_type = response.headers["content-type"].partition(";")[0]
-    kind = next(kind for kind, known in MEDIA_TYPES.items() if known == media_type)
-    version = response.headers["etag"].removeprefix("W/").strip('"')  # a proxy that compresses makes it weak
-    return StoredCatalog(response.content.decode(), kind, version)
-
-
-def batches(doc_ids: Iterable[str]) -> list[list[str]]:
-    """Return ids, all of them checked, in lists that fit into a URL."""
-    checked_ids = [doc_ids] if isinstance(doc_ids, str) else list(doc_ids)
-    for doc_id in checked_ids:
-        check_doc_id(doc_id)
-    found: list[list[str]] = []
-    room = 0
-    for doc_id in checked_ids:
-        size = len("doc_id=&") + len(quote(doc_id, safe=""))
-        if size > room or len(found[-1]) == _BATCH:
-            found.append([])
-            room = _URL_CHARS
-        found[-1].append(doc_id)
-        room -= size
-    return found
-
-
-def request(
-    http: httpx.Client | httpx.AsyncClient,
-    method: str,
-    path: str,
-    body: object,
-    params: Mapping[str, Any] | None,
-    headers: Mapping[str, str] | None = None,
-) -> httpx.Request:
-    """Build a request of JSON, or of bytes as they are; raises InputError for what JSON cannot hold."""
-    try:
-        content = body if body is None or isinstance(body, bytes) else to_json(body)
-    except TypeError as error:  # orjson's class for surrogates and for unknown types
-        raise InputError(f"query: cannot be sent as JSON: {error}") from error
-    sent = {"content-type": "application/json"} | dict(headers or {})
-    return http.build_request(method, path, content=content, params=params, headers=sent)
-
-
-def checked(response: httpx.Response) -> httpx.Response:
-    """Return a response, or raise what the in-process SDK would have raised."""
-    if response.is_success:
-        return response
-    try:
-        detail = str(orjson.loads(response.content)["detail"])
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        detail = f"HTTP {response.status_code}"
-    raise _ERRORS.get(response.status_code, ServiceError)(detail)
-
-
-def unreachable(error: httpx.TransportError) -> UnavailableError:
-    """Say that the service did not answer."""
-    return UnavailableError(f"the service cannot be reached: {type(error).__name__}: {error}")
-
-
-def count_of(body: bytes) -> int:
-    """Return the count that a call answered with."""
-    return int(orjson.loads(body)["count"])
+            raise calls.unreachable(error) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -26,7 +26,8 @@ from ..retrieval.sources import keeps_whole, read_source
 from ..retrieval.spaces import load_spaces
 from ..rewrite.catalog import Catalog
 from ..rewrite.query import Answered, Query, Rewrite, Role, Turn
-from .answer import Answer
+from .answer import Answer, Event
+from .backups import Backup, Backups
 from .catalogs import CatalogInfo, Catalogs, StoredCatalog, read_catalog
 from .pipeline import BOTH_LEGS, Pipeline, about
 from .remembering import Known
@@ -54,7 +55,8 @@ class Querywright:
     """
 
     def __init__(self, home: str | Path | None = None, **settings: Any) -> None:  # noqa: ANN401 # of Settings
-        self.settings = Settings.load(home=home, **settings)
+        self._given = {"home": home} | settings
+        self.settings = Settings.load(**self._given)
         self._closed = threading.Event()
         self._pipeline = Pipeline(self.settings)
         self.catalogs = Catalogs(self.settings.home)
@@ -64,6 +66,18 @@ class Querywright:
             indexing(self.settings),
             load_encoder,
         )
+
+    def reloaded(self) -> Querywright:
+        """Return one with the settings as the environment and files say now; this one stays as it is.
+
+        The collections that are open are shared unless a setting changed that they hang on, so close only one of both.
+        Raises InputError that names the setting which is wrong.
+        """
+        made = Querywright(**self._given)
+        if made.settings.indexed == self.settings.indexed:
+            made.collection_store = self.collection_store
+        made.pipeline.share(self.pipeline)
+        return made
 
     @property
     def pipeline(self) -> Pipeline:
@@ -107,11 +121,54 @@ class Querywright:
         `collection` may be several, searched as one; hits then name theirs, and the first that has a catalog gives it.
         `budget_ms` is how long the rewriters may take instead of the setting; `clarification` the answer to a question
         that came back, as {"token", "value"}.
+
+        >>> told = [{"role": "user", "text": "I heard there are customer profiles now. What are they for?"}]
+        >>> answer = querywright.query("How do I use this feature?", collection="handbook", history=told)
+        >>> answer.rewrite.rewrite, answer.hits[0].doc_id
+        ('How do I use customer profiles?', 'profiles')
         """
         asked = self._clocked(read_query(query, history, profile, now, clarification))
-        opened, own = self._asked(collection)
+        opened, own = self._asked(collection, rewriter)
         known = Known(catalog or own, budget_ms=check_budget(budget_ms))
         return self._pipeline.answer(asked, opened, k=k, legs=legs, rewriter=rewriter, filter=filter, known=known)
+
+    def query_stream(  # as `query`
+        self,
+        query: str | Query | Mapping[str, Any],
+        *,
+        collection: str | Sequence[str] | None = None,
+        history: Sequence[Any] | None = None,
+        profile: Mapping[str, Any] | None = None,
+        now: datetime | str | None = None,
+        k: int = 10,
+        legs: Sequence[str] = BOTH_LEGS,
+        filter: Filter | None = None,  # noqa: A002 # the word of the field
+        rewriter: str = "auto",
+        catalog: Catalog | None = None,
+        budget_ms: int | None = None,
+        clarification: Answered | Mapping[str, Any] | None = None,
+    ) -> Generator[Event, None, None]:
+        """Do as `query` does, and tell of each part as soon as it is there; the last event is the Answer.
+
+        Before it come each Stage, the EarlyHits of the query as it was typed and the Rewrite. What `query` would
+        raise is raised when the first event is asked for, or where it happens. Closing the iterator ends the work.
+
+        >>> for event in querywright.query_stream("How do I use invoices?", collection="handbook"):
+        ...     match event:
+        ...         case EarlyHits(hits):
+        ...             print("so far:", hits[0].doc_id)
+        ...         case Rewrite():
+        ...             print(event.decision)
+        ...         case Answer(hits):
+        ...             print("in the end:", hits[0].doc_id)
+        so far: invoices
+        keep
+        in the end: invoices
+        """
+        asked = self._clocked(read_query(query, history, profile, now, clarification))
+        opened, own = self._asked(collection, rewriter)
+        known = Known(catalog or own, budget_ms=check_budget(budget_ms))
+        yield from self._pipeline.stream(asked, opened, k=k, legs=legs, rewriter=rewriter, filter=filter, known=known)
 
     def search(
         self,
@@ -180,10 +237,11 @@ class Querywright:
                 problems.append(str(error))
         return problems
 
-    def _asked(self, names: str | Sequence[str] | None) -> tuple[AnyCollection, Catalog | None]:
-        """Return the collections to search and the catalog that comes with them."""
+    def _asked(self, names: str | Sequence[str] | None, rewriter: str) -> tuple[AnyCollection, Catalog | None]:
+        """Return the collections to search and the catalog that comes with them, where `rewriter` needs one."""
         wanted = check_collections(names) or [self.settings.default_collection]
         opened = [self.collection_store.open(name) for name in wanted]
+        wanted = [] if rewriter == "none" else wanted
         catalog = next((found for name in wanted if (found := self._catalog(name))), None)
         return (opened[0] if len(opened) == 1 else Joined(opened)), catalog
 
@@ -239,7 +297,14 @@ class Querywright:
         self.collection_store.drop(name)
 
     def upsert(self, collection: str, documents: Iterable[Document | Mapping[str, Any]]) -> int:
-        """Add or replace documents; return how many. When it returns, they are on disk and findable."""
+        """Add or replace documents; return how many. When it returns, they are on disk and findable.
+
+        >>> row = {"doc_id": "exports", "title": "导出", "text": "打开客户列表。", "metadata": {"lang": "zh"}}
+        >>> querywright.upsert("handbook", [row])
+        1
+        >>> querywright.search("客户列表", collection="handbook", filter={"lang": "zh"}).hits[0].doc_id
+        'exports'
+        """
         read = [read_document(document, f"documents[{i}]") for i, document in enumerate(documents)]
         return self.collection_store.open(collection).upsert(read)
 
@@ -260,6 +325,19 @@ class Querywright:
     def documents(self, collection: str, *, after: str | None = None, limit: int = 100) -> list[Document]:
         """Return documents in the order of their ids, those after the id `after`."""
         return self.collection_store.open(collection).documents(after, limit)
+
+    def iter_documents(self, collection: str, *, page: int = 100) -> Iterator[Document]:
+        """Go through all documents in the order of their ids, reading `page` at a time as they are asked for.
+
+        Documents that are there all the while come exactly once, whatever is written meanwhile.
+
+        >>> sorted(document.doc_id for document in querywright.iter_documents("handbook"))
+        ['invoices', 'profiles']
+        """
+        after = None
+        while found := self.documents(collection, after=after, limit=page):
+            yield from found
+            after = found[-1].doc_id
 
     def delete(self, collection: str, doc_ids: Iterable[str]) -> int:
         """Delete documents by id; return how many there were."""
@@ -305,6 +383,25 @@ class Querywright:
         if check_name(collection) not in self.collection_store.names():
             raise NotFoundError(f"collection {collection!r}: there is none of that name")
         return collection
+
+    # ----------------------------------------------------------------------------------- backups
+
+    def backup(self, collection: str, path: str | Path) -> Backup:
+        """Write a collection as it is at this moment to one file, which appears whole; all else goes on meanwhile.
+
+        Raises NotFoundError where there is no such collection, InputError where the file cannot be written.
+        """
+        return Backups(self.settings.home, self.collection_store, self.catalogs).make(collection, Path(path))
+
+    def restore(self, path: str | Path, collection: str, replace: bool = False) -> Backup:  # noqa: FBT001, FBT002
+        """Make a collection of a backup; with `replace`, in place of one that has the name, all at once.
+
+        The whole file is checked before anything is touched. Searches and writes go on, in whatever process, and see
+        all that was before or all that was restored. Raises InputError that says what is wrong with the file,
+        ConflictError where the name is taken.
+        """
+        backups = Backups(self.settings.home, self.collection_store, self.catalogs)
+        return backups.restore(Path(path), collection, replace=replace)
 
     # ---------------------------------------------------------------------------------- indexing
 

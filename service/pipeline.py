@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -35,7 +36,7 @@ from ..rewrite.llm import DEFAULT_PROMPT, LLMRewriter, load_chat_model, load_pro
 from ..rewrite.query import Decision, Query, Rewrite
 from ..rewrite.rewriter import Chain, Keep, Meter, Rewriter, metered
 from ..rewrite.slots import CatalogRewriter
-from .answer import Answer, Stage
+from .answer import Answer, EarlyHits, Event, Stage
 from .clarifying import Questions
 from .remembering import NOTHING, Known, RewriteCache
 from .schemas import MAX_BUDGET_MS
@@ -55,6 +56,8 @@ class _Trace:
 
     stages: list[Stage] = field(default_factory=list)
     degraded: str | None = None
+    begun: float = field(default_factory=time.perf_counter)
+    _told: int = 0
 
     @contextmanager
     def stage(self, name: str) -> Iterator[list[str]]:
@@ -64,7 +67,23 @@ class _Trace:
         try:
             yield notes
         finally:
-            self.stages.append(Stage(name, time.perf_counter() - begun, "; ".join(notes)))
+            self.stages.append(Stage(name, time.perf_counter() - begun, "; ".join(notes), begun - self.begun))
+
+    def rewritten(self, rewrite: Rewrite, began: float) -> None:
+        """Add the stages of a rewriting that began at `began`, on a clock of its own beside the others."""
+        start = began - self.begun
+        note = f"{rewrite.rewriter}; {rewrite.decision}"
+        self.stages.append(Stage("rewrite", rewrite.seconds, note, start))
+        self.stages += [
+            Stage(f"rewrite.{step.rewriter}", step.seconds, step.note, start + step.start) for step in rewrite.steps
+        ]
+        if rewrite.degraded:
+            self.degrade(rewrite.degraded)
+
+    def news(self) -> list[Stage]:
+        """Return the stages since it was last asked."""
+        told, self._told = self._told, len(self.stages)
+        return self.stages[told:]
 
     def degrade(self, reason: str) -> None:
         self.degraded = self.degraded or reason
@@ -98,6 +117,16 @@ class Pipeline:
         if self._reranking is not None:
             self._reranking.close()
 
+    def share(self, other: Pipeline) -> None:
+        """Use the editors that `other` has loaded, if the settings name the same ones."""
+        if other._settings.editor == self._settings.editor:  # one of us
+            self._editor = other._editor
+
+    @property
+    def remembered(self) -> RewriteCache:
+        """The rewrites that are remembered."""
+        return self._known
+
     # ---------------------------------------------------------------------------------- rewriters
 
     def rewriter(self, name: str, known: Known = NOTHING, editor: Rewriter | None = None) -> Rewriter:
@@ -106,6 +135,8 @@ class Pipeline:
         `editor` stands in for the editor. Raises InputError for another name, or for `llm` when no model is configured;
         StorageError or MissingExtraError for `editor` when it cannot be loaded. In `auto` that only degrades.
         """
+        if name == "none":
+            return Keep()
         catalog = known.catalog or self._catalog
         makers: dict[str, Callable[[], Rewriter]] = {
             "catalog": lambda: CatalogRewriter(catalog or Catalog("empty"), known.corpus),
@@ -113,8 +144,6 @@ class Pipeline:
             "editor": lambda: editor or self._loaded_editor(),
             "llm": self._llm,
         }
-        if name == "none":
-            return Keep()
         if name in makers:
             return self._chain(name, known, [makers[name]()])
         if name != "auto":
@@ -191,16 +220,19 @@ class Pipeline:
         """Start rewriting; what is remembered of the same query is not worked out again."""
         begun, budget = time.perf_counter(), self._budget(known)
         chosen = self.rewriter(rewriter, known) if isinstance(rewriter, str) else rewriter
+        running = _Running(chosen.name, begun, budget)
+        if isinstance(chosen, Keep):  # no thread is needed for nothing
+            running.future.set_result(chosen.rewrite(query))
+            return running
         key = self._known.key(query, rewriter, known) if isinstance(rewriter, str) else None
-        meter = Meter()
         if key and (remembered := self._known.get(key)):
-            done: Future[Rewrite] = Future()
-            done.set_result(replace(remembered, id=query.id, seconds=time.perf_counter() - begun))
-            return _Running(chosen.name, begun, budget, done, meter)
-        future = self._executor.submit(_timed, chosen, query, meter, begun + budget)
+            running.future.set_result(replace(remembered, id=query.id, seconds=time.perf_counter() - begun))
+            return running
+        # With its context: what is logged there names the request, too.
+        running.future = self._executor.submit(copy_context().run, _timed, chosen, query, running)
         if key:
-            future.add_done_callback(partial(self._known.put, key))
-        return _Running(chosen.name, begun, budget, future, meter)
+            running.future.add_done_callback(partial(self._known.put, key))
+        return running
 
     def _finish(self, running: _Running, query: Query) -> Rewrite:
         left = running.budget - (time.perf_counter() - running.begun)
@@ -215,7 +247,7 @@ class Pipeline:
                 raise
             _log.warning("rewriter %s failed: %s", running.name, type(error).__name__)
             reason = told or f"{running.name}_failed"
-        seconds = time.perf_counter() - running.begun
+        seconds = time.perf_counter() - running.began
         kept = Rewrite.keep(query, running.name)
         return replace(kept, degraded=reason, seconds=seconds, usage=running.meter.usage)
 
@@ -238,42 +270,78 @@ class Pipeline:
         All ranked lists are fused, weighted by the rewrite's confidence. Without `keep_original` the rewrite is
         searched in place of the query. Raises InputError for a bad k, leg, filter or rewriter.
         """
+        events = self.stream(
+            query,
+            collection,
+            k=k,
+            legs=legs,
+            rewriter=rewriter,
+            keep_original=keep_original,
+            filter=filter,
+            known=known,
+            early_hits=False,
+        )
+        return next(event for event in events if isinstance(event, Answer))
+
+    def stream(  # as `answer`
+        self,
+        query: Query,
+        collection: AnyCollection,
+        *,
+        k: int = 10,
+        legs: Sequence[Leg | str] = BOTH_LEGS,
+        rewriter: str | Rewriter = "auto",
+        keep_original: bool = True,
+        filter: Filter | None = None,  # noqa: A002 # the word of the field
+        known: Known = NOTHING,
+        early_hits: bool = True,
+    ) -> Generator[Event, None, None]:
+        """Do as `answer` does, and tell of each part as soon as it is there.
+
+        The work goes on as events are asked for: one who stops asking stops it. `early_hits` cost a look-up.
+        """
+        trace = _Trace()
         check_k(k)
         wanted = check_legs(legs)
         check_filter(filter)
         query = self._questions.resumed(query)
         signs: Future[Signs | None] = Future()
-        trace, snapshot = _Trace(), collection.snapshot()
-        if isinstance(rewriter, str):
+        snapshot = collection.snapshot()
+        if isinstance(rewriter, str) and rewriter != "none":
             known = about(known, collection, snapshot)
             known = replace(known, signs=partial(_waited, signs, self._budget(known)) if keep_original else None)
         running = self._begin(query, rewriter, known)
-        fusion = self._fusion_of(collection, trace)
-        search = _Search(snapshot, wanted, max(k, DEPTH), filter, trace, fusion.lexical_weight)
         try:
+            fusion = self._fusion_of(collection, trace)
+            search = _Search(snapshot, wanted, max(k, DEPTH), filter, trace, fusion)
             lists = search.batch([(query.query, 1.0)], "search_original", signs) if keep_original else []
-        finally:
+            yield from trace.news()
+            if keep_original and early_hits:
+                yield EarlyHits(tuple(snapshot.hits(search.fused(lists), k)))
+            rewrite = self._questions.signed(self._finish(running, query), query)
+        finally:  # also where nobody asks for the next event
+            running.future.cancel()
             if not signs.done():
                 signs.set_result(None)
-        with trace.stage("rewrite") as notes:
-            rewrite = self._questions.signed(self._finish(running, query), query)
-            notes += [rewrite.rewriter, rewrite.decision.value]
-        trace.stages += [Stage(f"rewrite.{step.rewriter}", step.seconds, step.note) for step in rewrite.steps]
-        if rewrite.degraded:
-            trace.degrade(rewrite.degraded)
+        trace.rewritten(rewrite, running.began)
+        yield from trace.news()
+        yield rewrite
         if not keep_original:
             lists = search.batch([(rewrite.rewrite, 1.0)], "search_rewrite")
         elif texts := _second_batch(rewrite, self._share(rewrite)):
             share = 1 - sum(weight for _, weight in texts)
             lists = [(ranking, weight * share) for ranking, weight in lists]
             lists += search.batch(texts, "search_rewrite")
+        yield from trace.news()
         with trace.stage("fuse") as notes:
-            fused = fuse([ranking for ranking, _ in lists], [weight for _, weight in lists], fusion.method)
+            fused = search.fused(lists)
             notes.append(f"{len(lists)} lists")
         fused = self._reranked(rewrite.rewrite, fused, snapshot, trace)
         if not lists:
             trace.degrade("no_leg_reads_query")
-        return Answer(tuple(snapshot.hits(fused, k)), rewrite, trace.degraded, tuple(trace.stages))
+        hits = tuple(snapshot.hits(fused, k))
+        yield from trace.news()
+        yield Answer(hits, rewrite, trace.degraded, tuple(trace.stages))
 
     def _fusion_of(self, collection: AnyCollection, trace: _Trace) -> Fusion:
         """Return what was fitted for the collection, else what is set."""
@@ -301,15 +369,22 @@ class Pipeline:
         return rewrite_share(rewrite.confidence, base, slope)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Running:
-    """A rewriter at work since `begun`, and what it spends meanwhile."""
+    """A rewriter that was asked at `begun`, what comes of it, and what it spends meanwhile."""
 
     name: str
     begun: float
     budget: float
-    future: Future[Rewrite]
-    meter: Meter
+    future: Future[Rewrite] = field(default_factory=Future)
+    meter: Meter = field(default_factory=Meter)
+    taken: float | None = None
+    """When a thread took it up; None where it was remembered, or no thread has been free so far."""
+
+    @property
+    def began(self) -> float:
+        """When the work began, as far as is known."""
+        return self.begun if self.taken is None else self.taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,7 +420,7 @@ class _Search:
     depth: int
     filter: Filter | None
     trace: _Trace
-    lexical_weight: float
+    fusion: Fusion
 
     def batch(
         self, texts: Sequence[tuple[str, float]], stage: str, signs: Future[Signs | None] | None = None
@@ -360,8 +435,12 @@ class _Search:
         return [
             (by_leg[leg], weight * share)
             for by_leg, (_, weight) in zip(found, texts, strict=True)
-            for leg, share in shares(by_leg, self.lexical_weight).items()
+            for leg, share in shares(by_leg, self.fusion.lexical_weight).items()
         ]
+
+    def fused(self, lists: Sequence[tuple[Ranking, float]]) -> Ranking:
+        """Return the one ranking that weighted lists make."""
+        return fuse([ranking for ranking, _ in lists], [weight for _, weight in lists], self.fusion.method)
 
     def _rank(self, texts: Sequence[str]) -> list[dict[Leg, Ranking]]:
         """Search by every leg; where the dense one fails, whatever the reason, the other's lists are kept."""
@@ -417,9 +496,9 @@ def _editor(given: Path | None) -> BilingualEditor:
     return BilingualEditor(given)
 
 
-def _timed(rewriter: Rewriter, query: Query, meter: Meter, until: float) -> Rewrite:
-    begun = time.perf_counter()
-    with metered(meter), within(until - begun):
+def _timed(rewriter: Rewriter, query: Query, running: _Running) -> Rewrite:
+    running.taken = begun = time.perf_counter()
+    with metered(running.meter), within(running.begun + running.budget - begun):
         rewrite = rewriter.rewrite(query)
     return replace(rewrite, id=query.id, seconds=time.perf_counter() - begun)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 import orjson
 from fastapi import FastAPI, Request, Response
@@ -21,6 +22,8 @@ from .. import (
 )
 from .schemas import first_problem
 
+MEDIA_TYPE = "application/problem+json"
+
 _log = logging.getLogger(__name__)
 
 _STATUS: tuple[tuple[type[QuerywrightError], int], ...] = (
@@ -35,12 +38,16 @@ _STATUS: tuple[tuple[type[QuerywrightError], int], ...] = (
 )
 _TITLES = {
     400: "Bad request",
+    401: "Key missing or unknown",
+    403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
+    408: "Too slow",
     409: "Conflict",
     412: "Changed meanwhile",
     413: "Body too large",
     422: "Invalid input",
+    431: "Headers too large",
     503: "Unavailable",
     507: "Storage full",
 }
@@ -54,18 +61,15 @@ def answer_problems(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_crash)
 
 
-class TooLargeError(HTTPException):  # FastAPI passes this class on, others it takes for broken JSON
-    """A body is over `limit` bytes."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(413, f"body: at most {limit:,} bytes are taken")
-
-
-def problem(status: int, detail: str) -> Response:
+def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     """Return an error as RFC 9457 has it: small, and without anything of the request's body."""
-    body = {"title": _TITLES.get(status, "Error"), "status": status, "detail": detail[:1000]}
-    headers = {"retry-after": "1"} if status == 503 else {}
-    return Response(orjson.dumps(body), status_code=status, media_type="application/problem+json", headers=headers)
+    sent = ({"retry-after": "1"} if status == 503 else {}) | dict(headers or {})
+    return Response(problem_bytes(status, detail), status_code=status, media_type=MEDIA_TYPE, headers=sent)
+
+
+def problem_bytes(status: int, detail: str) -> bytes:
+    """Return the body of a problem document."""
+    return orjson.dumps({"title": _TITLES.get(status, "Error"), "status": status, "detail": detail[:1000]})
 
 
 async def _on_error(request: Request, error: Exception) -> Response:
@@ -98,7 +102,7 @@ async def _on_http(_request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 400
     if status in {404, 405}:
         return problem(status, "see /docs for the routes there are")
-    return problem(status, error.detail if isinstance(error, TooLargeError) else _TITLES.get(status, "Error"))
+    return problem(status, _TITLES.get(status, "Error"))
 
 
 async def _on_crash(_request: Request, error: Exception) -> Response:

@@ -46,6 +46,13 @@ class RewriteCache:
         self._known: LRUCache[str, Rewrite] = LRUCache(max(size, 1))
         self._lock = threading.Lock()
         self._off = size == 0
+        self.hits = 0
+        """How often a rewrite was remembered that was looked up."""
+        self.misses = 0
+        """How often it was not."""
+
+    def __len__(self) -> int:
+        return len(self._known)
 
     def key(self, query: Query, rewriter: str, known: Known) -> str | None:
         """Return what `query` is remembered by, None where nothing is."""
@@ -62,6 +69,10 @@ class RewriteCache:
         """Return the rewrite under `key`, its one step saying that it was remembered, or None."""
         with self._lock:
             found = self._known.get(key)
+            if found is None:
+                self.misses += 1
+            else:
+                self.hits += 1
         return found and replace(found, usage=None, steps=(Step(found.rewriter, 0.0, "remembered"),))
 
     def put(self, key: str, done: Future[Rewrite]) -> None:

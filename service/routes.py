@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import closing
+from functools import partial
 from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
 from fastapi.routing import APIRoute
-from starlette.responses import PlainTextResponse
 
 from .. import CatalogError, ConflictError, InputError
 from ..retrieval.passage import Document
 from ..rewrite.query import Rewrite
-from .answer import Answer
+from .answer import Answer, Event
 from .catalogs import MEDIA_TYPES, CatalogInfo, StoredCatalog
-from .local import Querywright
-from .metrics import CONTENT_TYPE, Metrics
+from .exchange import current
+from .metrics import Metrics
 from .problems import problem
 from .schemas import (
     CollectionRequest,
@@ -26,9 +27,12 @@ from .schemas import (
     Problem,
     QueryRequest,
     RewriteRequest,
+    SearchOptions,
     SearchRequest,
     to_json,
 )
+from .serving import Serving
+from .streaming import EventStream
 
 _EXAMPLES: Any = {
     "missing_entity": {
@@ -58,8 +62,21 @@ _EXAMPLES: Any = {
     },
 }
 
+_STREAM = """Server-sent events: a `stage` for each stage (a Stage), `hits` (`{"hits": [Hit]}`, what the query as it was
+typed has found, early), `rewrite` (the Rewrite) and last `answer` (the Answer, as `POST /v1/query` gives it), or in its
+place `problem` (a Problem), if something fails on the way. The data of each is JSON of one line."""
+_EVENTS: Any = {
+    "text/event-stream": {
+        "schema": {"type": "string"},
+        "example": 'event: stage\ndata: {"stage":"search_original","seconds":0.004,"note":"2 lists","start":0.0}\n\n'
+        'event: hits\ndata: {"hits":[]}\n\n'
+        'event: rewrite\ndata: {"original":"这个功能怎么用?","rewrite":"客户画像怎么用?","decision":"rewrite"}\n\n'
+        'event: answer\ndata: {"hits":[],"rewrite":{},"degraded":null,"trace":[]}\n\n',
+    }
+}
+
 _PROBLEM: Any = {"application/problem+json": {"schema": Problem.model_json_schema()}}
-_PROBLEMS: Any = {
+PROBLEMS: Any = {
     "4XX": {"description": "Something in the request is wrong: what and where", "content": _PROBLEM},
     "503": {"description": "Busy, or a part is down: try again later", "content": _PROBLEM},
 }
@@ -93,81 +110,91 @@ class _StrictRoute(APIRoute):
         return strict
 
 
-def routes(querywright: Querywright) -> APIRouter:
-    """Return all routes over `querywright`."""
-    router = APIRouter(route_class=_StrictRoute, responses=_PROBLEMS)
-    metrics = Metrics()
-    _asking(router, querywright, metrics)
-    _collections(router, querywright)
-    _documents(router, querywright)
-    _catalogs(router, querywright)
-
-    @router.get("/healthz", summary="Is the process alive?")
-    async def healthz() -> dict[str, str]:
-        return {"status": "ok"}
-
-    @router.get("/metrics", summary="What it did, for Prometheus", response_class=PlainTextResponse)
-    async def numbers() -> Response:
-        return Response(metrics.text(), media_type=CONTENT_TYPE)
-
-    @router.get("/readyz", summary="Can it answer?")
-    def readyz() -> dict[str, str]:
-        querywright.collection_store.names()
-        return {"status": "ready"}
+def routes(serving: Serving, metrics: Metrics) -> APIRouter:
+    """Return the routes over what `serving` holds, which tell `metrics` of what they answered."""
+    router = APIRouter(route_class=_StrictRoute, responses=PROBLEMS)
+    _asking(router, serving, metrics)
+    _collections(router, serving)
+    _documents(router, serving)
+    _catalogs(router, serving)
 
     return router
 
 
-def _asking(router: APIRouter, querywright: Querywright, metrics: Metrics) -> None:
+def _asking(router: APIRouter, serving: Serving, metrics: Metrics) -> None:
+    def tell(answer: Answer, body: SearchOptions) -> None:
+        metrics.answered(answer)
+        if exchange := current():
+            exchange.answered(answer, body.collection or serving.now.settings.default_collection, body.k)
+
     @router.post("/v1/query", response_model=Answer, summary="Rewrite and search")
     def query(body: Annotated[QueryRequest, Body(openapi_examples=_EXAMPLES)]) -> Response:
-        answer = querywright.query(
-            body.to_query(),
-            collection=body.collection,
-            k=body.k,
-            legs=body.legs,
-            filter=body.filter,
-            rewriter=body.rewriter,
-            budget_ms=body.budget_ms,
-        )
-        metrics.answered(answer)
+        answer = serving.now.query(body.to_query(), **_options(body))
+        tell(answer, body)
         return _json(answer)
+
+    @router.post(
+        "/v1/query/stream",
+        status_code=200,
+        response_class=EventStream,
+        responses={200: {"description": _STREAM, "content": _EVENTS}},
+        summary="Rewrite and search, and tell of each part as soon as it is there",
+    )
+    def query_stream(request: Request, body: Annotated[QueryRequest, Body(openapi_examples=_EXAMPLES)]) -> EventStream:
+        events = serving.now.query_stream(body.to_query(), **_options(body))
+        return EventStream(request, _told(events, partial(tell, body=body)))
 
     @router.post("/v1/search", response_model=Answer, summary="Search with the text as it is")
     def search(
         body: Annotated[SearchRequest, Body(examples=[{"query": "客户画像 操作指南", "k": 5}])],
     ) -> Response:
-        found = querywright.search(body.query, collection=body.collection, k=body.k, legs=body.legs, filter=body.filter)
-        metrics.answered(found)
+        found = serving.now.search(body.query, collection=body.collection, k=body.k, legs=body.legs, filter=body.filter)
+        tell(found, body)
         return _json(found)
 
     @router.post("/v1/rewrite", response_model=Rewrite, summary="Rewrite without searching")
     def rewrite(
         body: Annotated[RewriteRequest, Body(examples=[_EXAMPLES["ambiguity"]["value"] | {"collection": "demo"}])],
     ) -> Response:
-        made = querywright.rewrite(
+        made = serving.now.rewrite(
             body.to_query(), collection=body.collection, rewriter=body.rewriter, budget_ms=body.budget_ms
         )
         metrics.rewritten(made)
+        if exchange := current():
+            exchange.rewritten(made, body.collection or serving.now.settings.default_collection)
         return _json(made)
 
 
-def _collections(router: APIRouter, querywright: Querywright) -> None:
+def _options(body: QueryRequest) -> dict[str, Any]:
+    """Return what a query says besides itself, by the names that `Querywright.query` has for it."""
+    return body.model_dump(include={"collection", "k", "legs", "filter", "rewriter", "budget_ms"})
+
+
+def _told(events: Generator[Event, None, None], tell: Callable[[Answer], None]) -> Generator[Event, None, None]:
+    """Pass events on, and `tell` the answer."""
+    with closing(events):
+        for event in events:
+            if isinstance(event, Answer):
+                tell(event)
+            yield event
+
+
+def _collections(router: APIRouter, serving: Serving) -> None:
     @router.get("/v1/collections", response_model=list[Info], summary="List the collections")
     def collections() -> Response:
-        return _json(querywright.collections())
+        return _json(serving.now.collections())
 
     @router.post("/v1/collections", response_model=Info, status_code=201, summary="Make a collection")
     def create(body: Annotated[CollectionRequest, Body(examples=[{"name": "handbook"}])]) -> Response:
-        return _json(querywright.create_collection(body.name), status=201)
+        return _json(serving.now.create_collection(body.name), status=201)
 
     @router.delete("/v1/collections/{name}", status_code=204, summary="Drop a collection")
     def drop(name: str) -> Response:
-        querywright.drop_collection(name)
+        serving.now.drop_collection(name)
         return Response(status_code=204)
 
 
-def _documents(router: APIRouter, querywright: Querywright) -> None:
+def _documents(router: APIRouter, serving: Serving) -> None:
     path = "/v1/collections/{name}/documents"
 
     @router.post(path, response_model=Count, summary="Add or replace documents")
@@ -179,7 +206,7 @@ def _documents(router: APIRouter, querywright: Querywright) -> None:
         ],
     ) -> Response:
         documents = [_document(model, i) for i, model in enumerate(body.documents)]
-        return _json(Count(count=querywright.upsert(name, documents)).model_dump())
+        return _json(Count(count=serving.now.upsert(name, documents)).model_dump())
 
     @router.post(
         "/v1/collections/{name}/files",
@@ -192,19 +219,19 @@ def _documents(router: APIRouter, querywright: Querywright) -> None:
         data: Annotated[bytes, Depends(_bytes)],
         file: Annotated[str, Query(description="its name: .md, .markdown, .txt or .jsonl, perhaps with folders")],
     ) -> Response:
-        return _json(Count(count=querywright.add_file(name, file, data)).model_dump())
+        return _json(Count(count=serving.now.add_file(name, file, data)).model_dump())
 
     @router.get(path, response_model=list[Document], summary="List documents by id")
     def documents(name: str, after: str | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
-        return _json(querywright.documents(name, after=after, limit=limit))
+        return _json(serving.now.documents(name, after=after, limit=limit))
 
     @router.get("/v1/collections/{name}/document", response_model=Document, summary="Get one document")
     def document(name: str, doc_id: str) -> Response:
-        return _json(querywright.document(name, doc_id))
+        return _json(serving.now.document(name, doc_id))
 
     @router.delete(path, response_model=Count, summary="Delete documents by id")
     def delete(name: str, doc_id: Annotated[list[str], Query(max_length=1000)]) -> Response:
-        return _json(Count(count=querywright.delete(name, doc_id)).model_dump())
+        return _json(Count(count=serving.now.delete(name, doc_id)).model_dump())
 
     @router.post(
         "/v1/collections/{name}/flush",
@@ -213,7 +240,7 @@ def _documents(router: APIRouter, querywright: Querywright) -> None:
         summary="Make the index as a clean build would, and save it",
     )
     def flush(name: str) -> None:
-        querywright.flush(name)
+        serving.now.flush(name)
 
 
 async def _bytes(request: Request) -> bytes:
@@ -232,7 +259,7 @@ _CATALOG: Any = {
 _VERSIONED: Any = {"ETag": {"description": "the version, in quotes", "schema": {"type": "string"}}}
 
 
-def _catalogs(router: APIRouter, querywright: Querywright) -> None:
+def _catalogs(router: APIRouter, serving: Serving) -> None:
     path = "/v1/collections/{name}/catalog"
 
     @router.get(
@@ -242,7 +269,7 @@ def _catalogs(router: APIRouter, querywright: Querywright) -> None:
         summary="Get a collection's own catalog",
     )
     def catalog(name: str) -> Response:
-        stored = querywright.catalog(name)
+        stored = serving.now.catalog(name)
         return _versioned(Response(stored.text, media_type=MEDIA_TYPES[stored.format]), stored)
 
     @router.put(
@@ -259,7 +286,7 @@ def _catalogs(router: APIRouter, querywright: Querywright) -> None:
     ) -> Response:
         expected = None if if_match is None else if_match.removeprefix("W/").strip('"')
         try:
-            put = querywright.put_catalog(name, text, _format(content_type), expected)
+            put = serving.now.put_catalog(name, text, _format(content_type), expected)
         except CatalogError as error:
             return problem(422, str(error))  # which line is wrong, and what stands there
         except ConflictError as error:
@@ -268,7 +295,7 @@ def _catalogs(router: APIRouter, querywright: Querywright) -> None:
 
     @router.delete(path, status_code=204, response_class=Response, summary="Take a collection's own catalog away")
     def delete_catalog(name: str) -> None:
-        querywright.delete_catalog(name)
+        serving.now.delete_catalog(name)
 
 
 async def _text(request: Request) -> str:

@@ -186,6 +186,12 @@ class Count(BaseModel):
     count: int
 
 
+class Reloaded(BaseModel):
+    """The settings were read anew."""
+
+    problems: list[str] = Field(description="what could not be loaded, and why; answers without it say `degraded`")
+
+
 class Problem(BaseModel):
     """What is answered instead, where something is wrong (RFC 9457); nothing of the request comes back in it."""
 
@@ -196,6 +202,7 @@ class Problem(BaseModel):
 
 ANSWER = TypeAdapter(Answer)
 REWRITE = TypeAdapter(Rewrite)
+INFO = TypeAdapter(Info)
 INFOS = TypeAdapter(list[Info])
 DOCUMENTS = TypeAdapter(list[Document])
 DOCUMENT = TypeAdapter(Document)

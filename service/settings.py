@@ -16,8 +16,12 @@ from ..retrieval.dense_gpu import Device
 from ..retrieval.fusion import Method
 from ..retrieval.segment import LexicalEngine
 from ..retrieval.spaces import DEFAULT_ENCODER
+from .logs import LogFormat
 
 PREFIX = "QUERYWRIGHT_"
+
+MOST_THREADS = 256
+"""More requests are never worked on at once."""
 
 
 class Settings(BaseModel):
@@ -83,19 +87,50 @@ class Settings(BaseModel):
 
     # service
     default_collection: str = "demo"
-    threads: int = Field(default=8, ge=1, le=256)
+    threads: int = Field(default=8, ge=1, le=MOST_THREADS)
     """How many requests are worked on at once; others wait."""
+    queue: int = Field(default=64, ge=0, le=100_000)
+    """How many wait; further ones are answered with 503."""
+    queue_ms: int = Field(default=5000, ge=1, le=600_000)
+    """How long one waits before it is answered with 503."""
+    request_seconds: float = Field(default=30, gt=0, le=3600)
+    """How long a request that only asks may take before it is answered with 503."""
     max_body_mb: int = Field(default=32, ge=1, le=1024)
+    """A larger body is refused."""
+    connections: int = Field(default=1000, ge=1, le=1_000_000)
+    """How many connections are kept; read when the service starts, as are the settings below."""
+    drain_seconds: float = Field(default=2, ge=0, le=8)
+    """How long a service that is told to end goes on answering, not ready, so that balancers find out."""
+    keys: Path | None = None
+    """The file of API keys, HOME/keys.json by default; made by `querywright keys add`."""
+    require_keys: bool = False
+    """Whether keys are asked for on loopback too, as behind a reverse proxy; elsewhere they always are."""
+    cors_origins: tuple[str, ...] = ()
+    """Sites whose pages may call the service; in the environment separated by commas."""
+    log_format: LogFormat = "text"
+    """`text` for people: warnings only; `json` for machines: a line a record, and one for each request."""
+    log_queries: bool = False
+    """Whether logs and traces may hold the texts of queries; else nothing that a request says gets into them."""
+
+    @property
+    def indexed(self) -> tuple[object, ...]:
+        """The settings that collections are opened with."""
+        return self.home, self.encoder, self.lexical_engine, self.device, self.bm25_k1, self.bm25_b
 
     @property
     def secret_text(self) -> str | None:
         """The secret in the clear, None where none is set."""
         return self.secret.get_secret_value() if self.secret else None
 
-    @field_validator("home", "catalog", "editor", "llm_prompt")
+    @field_validator("home", "catalog", "editor", "llm_prompt", "keys")
     @classmethod
     def _expanded(cls, path: Path | None) -> Path | None:
         return path.expanduser() if path else None
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _listed(cls, origins: object) -> object:
+        return tuple(filter(None, map(str.strip, origins.split(",")))) if isinstance(origins, str) else origins
 
     @field_validator("timezone")
     @classmethod

@@ -4,8 +4,10 @@ import hashlib
 import json
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,13 @@ import pytest
 from hypothesis import settings
 from numpy.typing import NDArray
 
+from querywright import Querywright
 from querywright.retrieval.collection import Collection
 from querywright.retrieval.encoders import Encoder, load_encoder
+from querywright.service.admission import Life
+from querywright.service.app import create_app
+from querywright.service.keys import Keys
+from querywright.service.server import Config, Server
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # The workers share the cores: threads of each would only wait for one another.
@@ -176,6 +183,42 @@ def server(chat_server: ChatServer) -> ChatServer:
     """Return the chat model's server, which has been asked nothing."""
     chat_server.requests.clear()
     return chat_server
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service that runs: where, and the object behind it."""
+
+    url: str
+    querywright: Querywright
+    life: Life
+
+
+@contextmanager
+def _serving(querywright: Querywright, keys: Keys | None = None) -> Iterator[Service]:
+    life, settings = Life(), querywright.settings
+    app = create_app(querywright, keys, life)
+    config = Config(app, port=0, log_level="error", connections=settings.connections, drain_seconds=0)
+    server = Server(config, life)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        deadline = time.monotonic() + 30
+        while not server.started:
+            assert thread.is_alive()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield Service(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", querywright, life)
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+@pytest.fixture(scope="session")
+def serving() -> Callable[..., AbstractContextManager[Service]]:
+    """Return what runs a service over an ephemeral port of this machine."""
+    return _serving
 
 
 @pytest.fixture(scope="session")

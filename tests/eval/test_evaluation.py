@@ -18,6 +18,7 @@ from querywright.eval.bench import Bench
 from querywright.eval.dataset import Dataset
 from querywright.eval.evaluation import load_all, run
 from querywright.eval.measures import MEASURES, means, per_query
+from querywright.eval.outcome import search_seconds
 from querywright.eval.report import Report
 from querywright.eval.runs import read_run, run_path
 from querywright.eval.searches import collection_name, index, parse_legs
@@ -204,6 +205,11 @@ def test_queries_have_a_row_for_each_arm_and_leg(evaluated: Evaluated) -> None:
             mine = [row["values"]["nDCG@10"] for row in rows if (row["arm"], row["leg"]) == (arm, leg)]
             assert sum(mine) / len(mine) == pytest.approx(entry["measures"]["nDCG@10"])
     assert (evaluated.out / "qrels" / "tiny.tsv").read_text().splitlines()[1] == "c1<::>1\texport\t1"
+
+
+def test_what_rewriters_spend_is_not_searching() -> None:
+    stages = (("search_original", 1.0), ("rewrite", 5.0), ("rewrite.catalog", 4.0), ("fuse", 0.5))
+    assert search_seconds(stages) == 1.5
 
 
 def test_further_measures_stand_beside_the_usual_ones(evaluated: Evaluated, tmp_path: Path) -> None:

@@ -186,6 +186,7 @@ def test_a_model_that_fails_its_trial_is_left_alone_again(server, pipeline: Call
     assert len(server.requests) == 1
 
 
+@pytest.mark.xdist_group("load")
 def test_the_event_loop_goes_on_while_many_wait_for_a_model(
     server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

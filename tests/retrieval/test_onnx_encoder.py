@@ -1,4 +1,7 @@
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -131,3 +134,11 @@ def test_a_failing_run_is_told_as_such() -> None:
     with pytest.raises(UnavailableError, match="encoder 'minilm': 1 texts could not be encoded"):
         encoder._run([too_long])
     assert encoder.encode_queries(["it goes on"]).shape == (1, 384)
+
+
+def test_no_use_is_reported(tmp_path: Path) -> None:
+    """ONNX Runtime, left alone, writes an id of the device into the home and sends reports under it."""
+    program = "from querywright.retrieval.encoders import load_encoder; load_encoder('minilm').encode_queries(['frog'])"
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    subprocess.run([sys.executable, "-c", program], env=environment | {"HOME": str(tmp_path)}, check=True)
+    assert list(tmp_path.rglob("*")) == []

@@ -33,6 +33,8 @@ CHINESE = (
     "这本书后面写的那些事情到底有多少是他自己小时候真正经历过的",
 )
 
+pytestmark = pytest.mark.xdist_group("load")
+
 
 def names(seed: int) -> tuple[list[str], list[str]]:
     chance = random.Random(seed)

@@ -6,32 +6,20 @@ import fcntl
 import json
 import shutil
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
 from querywright import Querywright
 from querywright.retrieval.encoders import Encoder
 from querywright.service import cli, local
-from querywright.service.app import create_app
 from querywright.service.demo import build, folder
 
 Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Service:
-    """A service that runs: where, and the object behind it."""
-
-    url: str
-    querywright: Querywright
 
 
 @dataclass(frozen=True)
@@ -72,35 +60,10 @@ def demo_home(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(shutil.copytree(built, tmp_path_factory.mktemp("home") / "home"))
 
 
-@contextmanager
-def _serving(querywright: Querywright) -> Iterator[Service]:
-    config = uvicorn.Config(create_app(querywright), port=0, log_level="error", server_header=False)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        deadline = time.monotonic() + 30
-        while not server.started:
-            assert thread.is_alive()
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        yield Service(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", querywright)
-    finally:
-        server.should_exit = True
-        thread.join(30)
-        assert not thread.is_alive()
-
-
 @pytest.fixture(scope="session")
-def serving() -> Callable[[Querywright], AbstractContextManager[Service]]:
-    """Return what runs a service over an ephemeral port of this machine."""
-    return _serving
-
-
-@pytest.fixture(scope="session")
-def service(demo_home: Path) -> Iterator[Service]:
+def service(demo_home: Path, serving: Callable[..., AbstractContextManager[Any]]) -> Iterator[Any]:
     """Run one service with the demo for all tests of a worker."""
-    with _serving(Querywright(home=demo_home, rewrite_cache=0)) as running:
+    with serving(Querywright(home=demo_home, rewrite_cache=0)) as running:
         running.querywright.warm_up()  # whichever test is first need not wait
         yield running
 

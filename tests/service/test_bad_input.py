@@ -266,7 +266,7 @@ PATHS = [
     Request("delete from nowhere", "there is none", None, "/v1/collections/none/documents?doc_id=a", "DELETE", 404),
     Request("no such route", "see /docs", None, f"/{CANARY}", "GET", 404),
     Request("wrong method", "see /docs", None, "/v1/query", "GET", 405),
-    Request("unknown method", "see /docs", None, "/v1/query", "FROB", 405),
+    Request("unknown method", "not valid HTTP", None, "/v1/query", "FROB", 400),
 ]
 
 

@@ -11,6 +11,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import UnionType
 
 import pytest
 
@@ -24,6 +25,7 @@ ALLOWED = [
     r"querywright/__init__\.py",
     r"querywright/py\.typed",
     r"querywright/(rewrite|retrieval|service|eval)/[a-z_]+\.py",
+    r"querywright/service/page/[a-z-]+\.(html|css|js|svg)",
     r"querywright/eval/page/report\.(css|js)",
     r"querywright/rewrite/prompts/(en|zh)\.toml",
     r"querywright/data/words/en\.txt",
@@ -64,6 +66,7 @@ def test_wheel_lacks_nothing(wheel: set[str]) -> None:
     expected |= {f"querywright/eval/page/{path.name}" for path in (ROOT / "eval" / "page").iterdir()}
     expected |= {f"querywright/rewrite/prompts/{path.name}" for path in (ROOT / "rewrite" / "prompts").iterdir()}
     expected |= {f"querywright/data/words/{path.name}" for path in (ROOT / "data" / "words").iterdir()}
+    expected |= {f"querywright/service/page/{path.name}" for path in (ROOT / "service" / "page").iterdir()}
     expected |= {"querywright/__init__.py", "querywright/py.typed"}
     assert {name for name in wheel if name.startswith("querywright/")} == expected
     for pattern in ALLOWED:
@@ -87,7 +90,7 @@ def test_clients_cost_little() -> None:
 @pytest.mark.parametrize("name", querywright.__all__)
 def test_every_public_name(name: str) -> None:
     found = getattr(querywright, name)
-    assert isinstance(found, type)
+    assert isinstance(found, type | UnionType)
     assert found.__doc__
     assert name in dir(querywright)
     assert name not in ROOMS

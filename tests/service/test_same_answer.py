@@ -8,7 +8,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
 from querywright import (
+    Answer,
     AsyncClient,
     Client,
     ConflictError,
     Document,
+    Event,
     InputError,
     NotFoundError,
     Query,
@@ -80,7 +83,7 @@ def _annex(service) -> Iterator[None]:
 
 def untimed(rewrite: dict[str, Any]) -> dict[str, Any]:
     """Return a rewrite without its times."""
-    steps = [step | {"seconds": 0} for step in rewrite["steps"]]
+    steps = [step | {"seconds": 0, "start": 0} for step in rewrite["steps"]]
     return rewrite | {"seconds": 0, "steps": steps}
 
 
@@ -92,7 +95,7 @@ def plain(answer: object) -> dict[str, Any]:
     row: dict[str, Any] = json.loads(answer if isinstance(answer, (bytes, str)) else to_json(answer))
     row["rewrite"] = untimed(row["rewrite"])
     for stage in row["trace"]:
-        stage.pop("seconds")
+        del stage["seconds"], stage["start"]
     for hit in row["hits"]:
         hit["score"] = pytest.approx(hit["score"], abs=2e-6)
     return row
@@ -133,7 +136,48 @@ def by_query_object(service, question: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-DOORS = [over_rest, by_client, by_async_client, by_query_object]
+def streamed_in_process(service, question: dict[str, Any]) -> dict[str, Any]:
+    return plain(last(service.querywright.query_stream(**question)))
+
+
+def streamed_over_rest(service, question: dict[str, Any]) -> dict[str, Any]:
+    response = httpx.post(f"{service.url}/v1/query/stream", json=question, timeout=60)
+    name, data = response.text.removesuffix("\n\n").rpartition("event: ")[2].split("\ndata: ")
+    assert name == "answer"
+    return plain(data)
+
+
+def streamed_by_client(service, question: dict[str, Any]) -> dict[str, Any]:
+    with Client(service.url) as client:
+        return plain(last(client.query_stream(**question)))
+
+
+def streamed_by_async_client(service, question: dict[str, Any]) -> dict[str, Any]:
+    async def ask() -> list[Event]:
+        async with AsyncClient(service.url) as client:
+            return [event async for event in client.query_stream(**question)]
+
+    return plain(last(asyncio.run(ask())))
+
+
+def last(events: Iterable[Event]) -> Event:
+    """Return the last of the events, the only one that is an answer."""
+    *before, answer = events
+    assert isinstance(answer, Answer)
+    assert not any(isinstance(event, Answer) for event in before)
+    return answer
+
+
+DOORS = [
+    over_rest,
+    by_client,
+    by_async_client,
+    by_query_object,
+    streamed_in_process,
+    streamed_over_rest,
+    streamed_by_client,
+    streamed_by_async_client,
+]
 
 
 def test_hits_of_several_collections_name_theirs(service) -> None:
@@ -300,7 +344,7 @@ def test_searching_alone(service, question: str) -> None:
 
 # ------------------------------------------------------------------------------------- signatures
 
-IN_PROCESS_ONLY = {"catch_up", "index", "pipeline", "rewrite_all", "warm_up"}
+IN_PROCESS_ONLY = {"backup", "catch_up", "index", "pipeline", "restore", "reloaded", "rewrite_all", "warm_up"}
 
 
 def methods(kind: type) -> set[str]:
@@ -314,9 +358,12 @@ def test_same_methods() -> None:
 @pytest.mark.parametrize("name", sorted(methods(Client)))
 def test_same_signatures(name: str) -> None:
     own, remote, awaited = (getattr(kind, name) for kind in (Querywright, Client, AsyncClient))
-    assert inspect.signature(remote) == inspect.signature(awaited)
-    assert inspect.iscoroutinefunction(awaited)
-    assert remote.__doc__ == awaited.__doc__
+    assert inspect.iscoroutinefunction(awaited) or inspect.isasyncgenfunction(awaited)
+    assert inspect.isgeneratorfunction(remote) == inspect.isasyncgenfunction(awaited)
+    assert inspect.signature(remote).parameters == inspect.signature(awaited).parameters
+    iterates = inspect.isgeneratorfunction(remote)
+    assert iterates or inspect.signature(remote) == inspect.signature(awaited)  # else awaited is an AsyncIterator
+    assert inspect.cleandoc(remote.__doc__).partition("\n\n>>>")[0] == inspect.cleandoc(awaited.__doc__)
     parameters = [p for p in inspect.signature(own).parameters.values() if p.name != "catalog"]
     expected = [(p.name, p.kind, p.default) for p in parameters]
     assert [(p.name, p.kind, p.default) for p in inspect.signature(remote).parameters.values()] == expected
@@ -383,7 +430,14 @@ class Awaited:
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(self._client, name)
+        if inspect.isasyncgenfunction(method):
+            return lambda *given, **named: self._each(method(*given, **named))
         return lambda *given, **named: self._loop.run_until_complete(method(*given, **named))
+
+    def _each(self, items: Any) -> Iterator[Any]:
+        with suppress(StopAsyncIteration):
+            while True:
+                yield self._loop.run_until_complete(anext(items))
 
     def close(self) -> None:
         self._loop.run_until_complete(self._client.close())
@@ -442,6 +496,30 @@ def test_documents_come_and_go(door) -> None:
         door.flush("pond")
     with pytest.raises(NotFoundError, match="there is none of that name"):
         door.drop_collection("pond")
+
+
+def test_documents_can_be_gone_through(service) -> None:
+    """All of them come once each, also those after a page's end, and none is read before it is asked for."""
+    ids = sorted(f"d{number}" for number in range(25))
+    service.querywright.create_collection("pond")
+    opened: list[Any] = [service.querywright, Client(service.url), Awaited(service.url)]
+    try:
+        for door in opened:
+            service.querywright.upsert("pond", [{"doc_id": doc_id, "text": ""} for doc_id in ids])
+            for page in (1, 10, 25, 1000):
+                assert [document.doc_id for document in door.iter_documents("pond", page=page)] == ids
+            documents = iter(door.iter_documents("pond", page=10))
+            assert [next(documents).doc_id for _ in range(10)] == ids[:10]
+            service.querywright.delete("pond", ids[9:12])
+            service.querywright.upsert("pond", [{"doc_id": "a", "text": ""}, {"doc_id": "d99", "text": ""}])
+            assert [document.doc_id for document in documents] == [*ids[12:], "d99"]
+            service.querywright.delete("pond", ["a", "d99"])
+            with pytest.raises(InputError, match="limit: expected"):
+                next(iter(door.iter_documents("pond", page=0)))
+    finally:
+        for client in opened[1:]:
+            client.close()
+        service.querywright.drop_collection("pond")
 
 
 def test_files_come_over_the_wire(door) -> None:
@@ -533,10 +611,12 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
 
 @pytest.mark.parametrize(("asked", "error", "says"), BAD)
 def test_same_errors(service, asked: dict[str, Any], error: type[Exception], says: str) -> None:
-    with Client(service.url) as client, pytest.raises(error, match=says):
-        client.query(**asked)
-    with pytest.raises(error, match=says):
-        service.querywright.query(**asked)
+    with Client(service.url) as client:
+        for door in (client, service.querywright):
+            with pytest.raises(error, match=says):
+                door.query(**asked)
+            with pytest.raises(error, match=says):
+                next(door.query_stream(**asked))
 
 
 def test_rows_may_hold_more(service) -> None:

@@ -1,4 +1,4 @@
-"""Run one of the proofs: kills, power, mutations, errors or states."""
+"""Run one of the proofs: kills, power, mutations, errors, states, backups or reloads."""
 
 import os
 
@@ -21,6 +21,8 @@ def main() -> int:
         ("mutations", "mutations", 5000),
         ("errors", "calls", 500),
         ("states", "runs", 500),
+        ("backups", "runs", 1000),
+        ("reloads", "runs", 100),
     ):
         command = commands.add_parser(name)
         command.add_argument(f"--{size}", type=int, default=count, dest="size")

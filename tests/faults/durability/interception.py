@@ -195,4 +195,5 @@ _PATCHES: dict[str, Callable[[Handler, str, Real], Real]] = {
     "unlink": _one_path("delete"),
     "rmdir": _one_path("rmdir"),
     "rename": _rename,
+    "replace": _rename,
 }
