@@ -203,6 +203,9 @@ def _sum(parts: Sequence[tuple[Positions, NDArray[np.float64]]]) -> Ranking:
     """Add up the scores that each position got."""
     if not parts:
         return Ranking(np.empty(0, np.int64), np.empty(0, np.float64))
+    if len(parts) == 1:
+        order = np.argsort(parts[0][0])
+        return best(parts[0][0][order], np.round(parts[0][1][order], _DECIMALS), len(order))
     positions, inverse = np.unique(np.concatenate([part[0] for part in parts]), return_inverse=True)
     sums = np.bincount(inverse, weights=np.concatenate([part[1] for part in parts])).astype(np.float64)
     return best(positions, np.round(sums, _DECIMALS), len(positions))

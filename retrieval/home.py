@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import shutil
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -65,8 +67,7 @@ class Collections:
         """Return the collection called `name`; raises NotFoundError if there is none."""
         settle(self._home / check_name(name))
         with self._lock:
-            self._forget_replaced(name)
-            if not self._exists(name):
+            if self._forget_replaced(name) is None:
                 raise NotFoundError(f"collection {name!r}: there is none of that name")
             return self._opened(name)
 
@@ -182,15 +183,20 @@ class Collections:
     def _file(self, name: str) -> tuple[int, int] | None:
         """Say which file the collection called `name` is now; None if there is none."""
         try:
-            found = (self._home / check_name(name) / STORE_FILE).stat()
+            found = os.stat(f"{self._home}/{check_name(name)}/{STORE_FILE}")  # noqa: PTH116 # a Path costs more than the call
         except OSError:
             return None
-        return found.st_dev, found.st_ino
+        return (found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) else None
 
-    def _forget_replaced(self, name: str) -> None:
-        """Close a collection that another process dropped, and perhaps made anew: writes to it would be lost."""
-        if self._file(name) != self._files.get(name):
+    def _forget_replaced(self, name: str) -> tuple[int, int] | None:
+        """Close a collection that another process dropped, and perhaps made anew: writes to it would be lost.
+
+        Returns which file is the collection called `name` now.
+        """
+        file = self._file(name)
+        if file != self._files.get(name):
             self._forget(name)
+        return file
 
     def _forget(self, name: str) -> None:
         self._files.pop(name, None)

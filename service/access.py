@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -137,6 +138,7 @@ _NO_KEY = "key: expected `authorization: Bearer KEY` with an API key; `querywrig
 _NOT_LOCAL = "host: this service answers on loopback only, as localhost or 127.0.0.1"
 
 
+@lru_cache(maxsize=64)
 def _is_local(host: str) -> bool:
     try:
         name = urlsplit(f"//{host}").hostname

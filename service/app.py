@@ -61,9 +61,8 @@ def create_app(querywright: Querywright, keys: Keys | None = None, life: Life | 
         # `Traces` tells less of requests.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    app.include_router(routes(serving, metrics))
-    app.include_router(operations(serving, metrics, life))
-    app.include_router(pages())
+    for router in (routes(serving, metrics), operations(serving, metrics, life), pages()):
+        app.router.routes += router.routes  # `include_router` would look in each of them for every request
     # The last one added is the first that a request meets.
     app.add_middleware(Admission, settings=lambda: serving.now.settings, life=life, told=metrics)
     app.add_middleware(Access, told=metrics, keys=keys, origins=settings.cors_origins)

@@ -206,6 +206,9 @@ INFO = TypeAdapter(Info)
 INFOS = TypeAdapter(list[Info])
 DOCUMENTS = TypeAdapter(list[Document])
 DOCUMENT = TypeAdapter(Document)
+_QUERY = TypeAdapter(QueryModel)
+_ANSWERED = TypeAdapter(AnsweredModel)
+_DOCUMENT_MODEL = TypeAdapter(DocumentModel)
 
 __all__ = ["ANSWER", "REWRITE", "Answer", "Hit", "Info", "Stage"]
 
@@ -252,14 +255,14 @@ def read_query(
         row["history"] = [_turn_row(turn) for turn in row["history"]]
     if isinstance(row.get("profile"), Mapping):
         row["profile"] = {k: list(v) if isinstance(v, tuple) else v for k, v in row["profile"].items()}
-    return validated(TypeAdapter(QueryModel), row).to_query()
+    return validated(_QUERY, row).to_query()
 
 
 def read_answered(given: Answered | Mapping[str, Any]) -> Answered:
     """Return the answer to a question back from what the SDK was given. Raises InputError that names the field."""
     if isinstance(given, Answered):
         return given
-    read = validated(TypeAdapter(AnsweredModel), dict(given))
+    read = validated(_ANSWERED, dict(given))
     return Answered(read.token, read.value)
 
 
@@ -280,7 +283,7 @@ def read_document(document: Document | Mapping[str, Any], where: str) -> Documen
     if isinstance(document, Document):
         return document
     try:
-        return validated(TypeAdapter(DocumentModel), dict(document)).to_document()
+        return validated(_DOCUMENT_MODEL, dict(document)).to_document()
     except (InputError, TypeError, ValueError) as error:
         raise InputError(f"{where}: {error}") from error
 
