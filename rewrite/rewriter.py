@@ -12,6 +12,7 @@ from functools import reduce
 from operator import add
 from typing import Protocol
 
+from .. import QuerywrightError
 from .catalog import Catalog
 from .connecting import CONNECTING, CONNECTING_ZH
 from .deadline import within
@@ -111,6 +112,11 @@ class Keep:
         return Rewrite.keep(query, self.name)
 
 
+def reason_of(error: Exception) -> str | None:
+    """Return what an error of ours wants a rewrite to be marked with; one of others may hold anything."""
+    return getattr(error, "reason", None) if isinstance(error, QuerywrightError) else None
+
+
 @dataclass(slots=True)
 class _Run:
     """What a chain notes while it works on one query."""
@@ -193,7 +199,7 @@ class Chain:
                 taken, note = self._judged(query, result, run)
             except Exception as error:  # noqa: BLE001 # whatever fails only degrades, visibly
                 _log.warning("rewriter %s failed: %s", rewriter.name, type(error).__name__)
-                reason = getattr(error, "reason", None) or f"{rewriter.name}_failed"
+                reason = reason_of(error) or f"{rewriter.name}_failed"
                 run.failures.append(reason)
                 taken, note = None, f"failed: {reason}"
             run.note(rewriter.name, note, begun)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import anyio.to_thread
 from fastapi import FastAPI
@@ -51,7 +52,7 @@ def create_app(querywright: Querywright, keys: Keys | None = None, life: Life | 
         if traces:
             traces.close()
 
-    app = FastAPI(
+    app = (FastAPI if keys is None else _Guarded)(
         title="Querywright",
         version=__version__,
         summary="Rewrites what people type into queries that a search engine can answer, and retrieves with them.",
@@ -74,6 +75,15 @@ def create_app(querywright: Querywright, keys: Keys | None = None, life: Life | 
     app.state.serving = serving
     observe(app, metrics, traces, queries=settings.log_queries)  # last: around everything
     return app
+
+
+class _Guarded(FastAPI):
+    """A service whose documentation says that it asks for keys; `Access` is what asks."""
+
+    def openapi(self) -> dict[str, Any]:
+        schema = super().openapi()
+        schema.setdefault("components", {})["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        return schema | {"security": [{"key": []}]}
 
 
 def _end(querywright: Querywright) -> None:

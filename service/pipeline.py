@@ -34,7 +34,7 @@ from ..rewrite.history import HistoryRewriter
 from ..rewrite.language import Language
 from ..rewrite.llm import DEFAULT_PROMPT, LLMRewriter, load_chat_model, load_prompt
 from ..rewrite.query import Decision, Query, Rewrite
-from ..rewrite.rewriter import Chain, Keep, Meter, Rewriter, metered
+from ..rewrite.rewriter import Chain, Keep, Meter, Rewriter, metered, reason_of
 from ..rewrite.slots import CatalogRewriter
 from .answer import Answer, EarlyHits, Event, Stage
 from .clarifying import Questions
@@ -242,7 +242,7 @@ class Pipeline:
             running.future.cancel()
             reason = "rewrite_timeout"
         except Exception as error:  # whatever fails around a search only degrades it
-            told = getattr(error, "reason", None)
+            told = reason_of(error)
             if isinstance(error, QuerywrightError) and not told:
                 raise
             _log.warning("rewriter %s failed: %s", running.name, type(error).__name__)

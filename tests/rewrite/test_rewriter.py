@@ -238,3 +238,13 @@ def test_many_threads_share_one_chain(catalog: Catalog) -> None:
 def test_the_rewriters_fit_the_protocol(catalog: Catalog) -> None:
     rewriters: list[Rewriter] = [Keep(), CatalogRewriter(catalog), HistoryRewriter(catalog), Chain([])]
     assert [each.name for each in rewriters] == ["none", "catalog", "history", "auto"]
+
+
+def test_what_others_call_a_reason_is_not_told() -> None:
+    class Broken:
+        name = "broken"
+
+        def rewrite(self, query: Query) -> Rewrite:
+            raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, f"secret {query.query}")
+
+    assert Chain([Broken()]).rewrite(Query("x", (Turn(Role.USER, "y"),))).degraded == "broken_failed"

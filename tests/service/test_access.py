@@ -118,6 +118,13 @@ def test_keys_are_asked_for_before_the_body(guarded: str, keys: Mapping[Scope, s
             assert connection.recv(4096).startswith(f"HTTP/1.1 {status} ".encode())
 
 
+def test_the_documentation_says_that_keys_are_asked_for(guarded: str, keys: Mapping[Scope, str], service) -> None:
+    told = httpx.get(f"{guarded}/openapi.json", headers=bearer(keys[Scope.READ])).json()
+    assert told["components"]["securitySchemes"]["key"] == {"type": "http", "scheme": "bearer"}
+    assert told["security"] == [{"key": []}]
+    assert "security" not in httpx.get(f"{service.url}/openapi.json").json()
+
+
 def test_a_browser_sends_a_key_as_password(guarded: str, keys: Mapping[Scope, str]) -> None:
     asked = httpx.get(f"{guarded}/", headers={"accept": "text/html"})
     assert asked.status_code == 401
