@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from .. import CatalogError, ConflictError, InputError, StorageError
+from ..retrieval.home import check_name
 from ..retrieval.restoring import alone, settle
 from ..rewrite.catalog import Catalog
 from ..rewrite.catalog_formats import Format, format_of
@@ -95,7 +96,7 @@ class Catalogs:
             before = self.path(collection)
             _check_expected(before, expected)
             self._keep(before)
-            target = self._home / collection / f"catalog.{kind}"
+            target = self._home / check_name(collection) / f"catalog.{kind}"
             with _file_errors(target), replacing(target) as file:
                 file.write(data)
             self._drop_all_but(collection, target)
@@ -103,7 +104,7 @@ class Catalogs:
 
     def delete(self, collection: str) -> bool:
         """Delete the catalog of `collection`; return whether there was one."""
-        if not (self._home / collection).is_dir():
+        if not (self._home / check_name(collection)).is_dir():
             return False
         with self._changing(collection):
             before = self.path(collection)
@@ -118,7 +119,7 @@ class Catalogs:
         """
         found = []
         for kind in Format:
-            path = self._home / collection / f"catalog.{kind}"
+            path = self._home / check_name(collection) / f"catalog.{kind}"
             try:
                 found.append((path.stat().st_mtime_ns, path))
             except FileNotFoundError:
@@ -149,14 +150,14 @@ class Catalogs:
 
     @contextmanager
     def _alone(self, collection: str) -> Iterator[None]:
-        settle(self._home / collection)
+        settle(self._home / check_name(collection))
         with self._locks.setdefault(collection, threading.Lock()):
             yield
 
     @contextmanager
     def _changing(self, collection: str) -> Iterator[None]:
         """Let no backup begin and nothing be restored meanwhile, in whatever process."""
-        with alone(self._home / collection), self._alone(collection):
+        with alone(self._home / check_name(collection)), self._alone(collection):
             yield
 
 

@@ -265,8 +265,8 @@ class Querywright:
         name = self.settings.default_collection if collection is None else collection
         if collection is None and name not in self.collection_store.names():
             return Known(catalog, budget_ms=budget_ms)
-        known = Known(catalog or self._catalog(name), budget_ms=budget_ms)
         opened = self.collection_store.open(name)
+        known = Known(catalog or self._catalog(name), budget_ms=budget_ms)
         return about(known, opened, opened.snapshot())
 
     # ------------------------------------------------------------------------------- collections

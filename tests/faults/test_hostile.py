@@ -83,6 +83,8 @@ def test_names_and_ids_lead_nowhere(watched: Watched) -> None:
             calls: list[tuple[str, str, dict[str, Any]]] = [
                 ("POST", "/v1/collections", {"json": {"name": name}}),
                 ("POST", "/v1/search", {"json": {"query": "frog", "collection": name}}),
+                ("POST", "/v1/rewrite", {"json": {"query": "frog", "collection": name}}),
+                ("POST", "/v1/query", {"json": {"query": "frog", "collection": [name, "kept"]}}),
                 ("GET", f"/v1/collections/{sent}/documents", {}),
                 ("PUT", f"/v1/collections/{sent}/catalog", {"content": b'name = "x"', "headers": {"content-type": "application/toml"}}),
                 ("POST", f"/v1/collections/{sent}/flush", {}),

@@ -192,6 +192,8 @@ BODIES = [
     Request("search: empty", "query: expected some text", {"query": ""}, path="/v1/search"),
     Request("rewrite: unknown field", "unknown field", query(k=5), path="/v1/rewrite"),
     Request("rewrite: no such collection", "none of that name", query(collection=CANARY), "/v1/rewrite", status=404),
+    Request("rewrite: collection climbs", "collection: expected a name", query(collection="../kept"), "/v1/rewrite"),
+    Request("rewrite: collection with NUL", "collection: expected a name", query(collection="a\0"), "/v1/rewrite"),
     # collections and documents
     *[
         Request(f"create {name[:20]!r}", "collection: expected a name", {"name": name}, "/v1/collections")

@@ -8,7 +8,7 @@ import random
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ def _texts(given: object) -> Iterator[str]:
     """Yield every string of a request's body and parameters."""
     if isinstance(given, str):
         yield given
-    elif isinstance(given, dict):
+    elif isinstance(given, Mapping):
         for key, value in given.items():
             yield str(key)
             yield from _texts(value)
@@ -140,7 +140,8 @@ def _drawn(
             response = case.call(base_url=url, session=session, timeout=30)
         except (requests.exceptions.InvalidHeader, UnicodeError, ValueError):
             return  # no client could send this
-        given = {"body": case.body, "query": case.query, "headers": dict(case.headers or {})}
+        path = set(map(str, (case.path_parameters or {}).values()))  # a name in the path is the caller's own to read
+        given = [text for text in _texts([case.body, case.query, dict(case.headers or {})]) if text not in path]
         seen.check(name, response.status_code, response.content, time.perf_counter() - begun, given)
 
     try:
