@@ -13,6 +13,7 @@ from ..retrieval.spaces import DEFAULT_ENCODER
 from ..rewrite.query import Query, Rewrite
 from ..rewrite.rewriter import Rewriter
 from ..service.answer import Answer
+from ..service.cluster import Cluster
 from ..service.remembering import NOTHING, Known
 from ..service.settings import Settings
 from .cache import Cache
@@ -56,7 +57,8 @@ class Bench:
 
     `encoder` is the name of the encoder of `collections`. `settings` are those of `service`; without them, what its
     rewriters make is not kept in `cache`, since nobody could tell what it depends on. Nothing is written without
-    `out`. Where a model far away rewrites, `jobs` queries wait for it at a time.
+    `out`. Where a model far away rewrites, `jobs` queries wait for it at a time. Corpora are encoded and queries
+    rewritten on `cluster`, if there is one.
     """
 
     service: Service
@@ -67,3 +69,4 @@ class Bench:
     settings: Settings | None = None
     cache: Cache = field(default_factory=lambda: Cache(None))
     jobs: int = 1
+    cluster: Cluster | None = None

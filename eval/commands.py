@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..service.cluster import connected
 from ..service.local import Querywright
 from ..service.schemas import to_json
 
@@ -22,6 +23,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 CatalogFile = Annotated[Path | None, typer.Option("--catalog", help="A catalog, TOML.")]
 Arms = Annotated[str, typer.Option(help="none, auto, gold, gold+orig, concat, replay:FILE, run:FILE, rewriters.")]
 Legs = Annotated[str, typer.Option(help="lexical, dense, hybrid.")]
+Ray = Annotated[str | None, typer.Option("--ray", help="A Ray cluster: HOST:PORT of its head, or local.")]
 Seed = Annotated[int, typer.Option(help="Seed of the randomisation test.")]
 
 
@@ -61,6 +63,7 @@ def evaluate(
     measures: Annotated[str, typer.Option(help="Further measures by ir_measures' names, parted by ;")] = "",
     jobs: Annotated[int, typer.Option(min=1, help="Processes that search data sets side by side.")] = 1,
     fresh: Annotated[bool, typer.Option("--fresh", help="Compute everything again; read nothing back.")] = False,
+    ray: Ray = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
@@ -69,13 +72,17 @@ def evaluate(
     from .report import markdown
     from .report import to_json as report_json
 
-    with Querywright(home=home, catalog=catalog, rewrite_cache=0) as querywright, progress_bars() as progress:
+    with (
+        Querywright(home=home, catalog=catalog, rewrite_cache=0) as querywright,
+        connected(ray) as cluster,
+        progress_bars() as progress,
+    ):
         report = run(
             datasets,
             arms.split(",") if arms else None,
             legs.split(","),
             querywright.pipeline,
-            querywright.collection_store,
+            querywright.local_collections,
             out,
             seed,
             progress,
@@ -84,6 +91,7 @@ def evaluate(
             measures=[measure for measure in measures.split(";") if measure.strip()],
             jobs=jobs,
             fresh=fresh,
+            cluster=cluster,
         )
     _write(report_json(report) if as_json else markdown(report).encode())
 
@@ -141,7 +149,7 @@ def tune(
     wanted_legs, wanted_measure = check_legs(legs.split(",")), checked_measure(measure)
     with Querywright(home=home, catalog=catalog, rewrite_cache=0) as querywright, progress_bars() as progress:
         settings, bench = querywright.settings, _bench(querywright, progress, jobs)
-        loaded = [load_all([name], querywright.collection_store)[0] for name in (training, test)]
+        loaded = [load_all([name], querywright.local_collections)[0] for name in (training, test)]
         with corners(loaded[0], loaded[1], bench, settings, prompt or ()) as (ours, theirs):
             tuned = search_parameters(
                 ours,
@@ -177,8 +185,8 @@ def fit(
     from .fit import fit_collection, spec
 
     with Querywright(home=home) as querywright, progress_bars() as progress:
-        opened = querywright.collection_store.open(collection)
-        dataset = load_all([spec(queries, qrels, collection)], querywright.collection_store)[0]
+        opened = querywright.local_collections.open(collection)
+        dataset = load_all([spec(queries, qrels, collection)], querywright.local_collections)[0]
         before = Fusion(querywright.settings.fusion, querywright.settings.lexical_weight)
         found = fit_collection(dataset, opened, before, measure=measure, folds=folds, seed=seed, progress=progress)
         if found.kept != before:
@@ -253,7 +261,7 @@ def _bench(querywright: Querywright, progress: Progress, jobs: int = 1) -> Bench
     settings = querywright.settings
     return Bench(
         querywright.pipeline,
-        querywright.collection_store,
+        querywright.local_collections,
         progress=progress,
         encoder=settings.encoder,
         settings=settings,

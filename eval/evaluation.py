@@ -13,6 +13,7 @@ from rich.progress import Progress as Bars
 from .. import DatasetError, InputError
 from ..retrieval.home import Collections
 from ..retrieval.spaces import DEFAULT_ENCODER
+from ..service.cluster import Cluster
 from ..service.settings import Settings
 from .arms import parse_arms
 from .bench import Bench, Progress, Service, silent
@@ -47,6 +48,7 @@ def run(
     measures: Sequence[str] = (),
     jobs: int = 1,
     fresh: bool = False,
+    cluster: Cluster | None = None,
 ) -> Report:
     """Evaluate `arms` × `legs` on `datasets`; return the object of results.json.
 
@@ -67,6 +69,7 @@ def run(
         measures=measures,
         jobs=jobs,
         fresh=fresh,
+        cluster=cluster,
     )
     rows = read_queries(out / "queries.jsonl")
     folders = {found.name: found.folder for found in results.datasets if found.folder and is_beir(found.folder)}
@@ -91,6 +94,7 @@ def search(
     measures: Sequence[str] = (),
     jobs: int = 1,
     fresh: bool = False,
+    cluster: Cluster | None = None,
 ) -> Results:
     """Search and measure `arms` × `legs` on `datasets`: folders, or other kinds as `specs.load_dataset` reads them.
 
@@ -99,12 +103,15 @@ def search(
     of `collections`, `settings` are those of `pipeline`. Without `arms`, `DEFAULT_ARMS` as far as the data sets have
     them. With `settings`, what was computed before is read back from
     HOME/eval-cache, unless `fresh`, and an evaluation that was interrupted goes on where it stopped; `jobs` processes
-    search data sets side by side. `measures` are told beside the usual ones.
+    search data sets side by side. `measures` are told beside the usual ones. Corpora are encoded and queries
+    rewritten on `cluster`, if one is given; they are searched here, where the collections are.
     """
     if seed < 0:
         raise InputError(f"seed: expected a whole number of at least 0, got {seed}")
     if jobs < 1:
         raise InputError(f"jobs: expected a whole number of at least 1, got {jobs}")
+    if cluster is not None and jobs > 1:
+        raise InputError("jobs: expected 1 beside a cluster, which rewrites; searches go on one after the other")
     told = all_measures(measures)
     wanted_legs, wanted_arms = parse_legs(legs), parse_arms(DEFAULT_ARMS if arms is None else arms, pipeline)
     loaded = load_all(datasets, collections)
@@ -114,7 +121,7 @@ def search(
         if arm.known is not None and not any(arm.known(dataset) for dataset in loaded):
             raise InputError(f"arm {arm.name!r}: no query of the data sets has a rewrite of it; leave it out")
     cache = Cache(None) if settings is None else Cache.at(settings.home, fresh=fresh)
-    bench = Bench(pipeline, collections, out, progress, encoder, settings, cache, jobs)
+    bench = Bench(pipeline, collections, out, progress, encoder, settings, cache, jobs, cluster)
     if settings is not None and jobs > 1 and len(loaded) > 1:
         search_ahead([str(one) for one in datasets], loaded, [arm.name for arm in wanted_arms], wanted_legs, bench)
         bench = Bench(pipeline, collections, out, progress, encoder, settings, Cache.at(settings.home), jobs)

@@ -86,7 +86,7 @@ def _search(job: Job) -> None:
         _queues[0].put((task, done, total))
 
     with Querywright(**job.settings.model_dump()) as querywright:
-        pipeline, collections = querywright.pipeline, querywright.collection_store
+        pipeline, collections = querywright.pipeline, querywright.local_collections
         cache = Cache.at(job.settings.home, fresh=job.fresh)
         bench = Bench(pipeline, collections, None, tell, job.encoder, job.settings, cache, job.jobs)
         dataset = load_dataset(job.dataset, collections)

@@ -18,9 +18,11 @@ from ..retrieval.fitting import Fusion, load_fusion
 from ..rewrite.catalog import Catalog
 from ..rewrite.query import Query, Rewrite
 from ..service.catalogs import Catalogs
+from ..service.pipeline import Pipeline
 from ..service.remembering import Known
 from ..service.schemas import REWRITE
 from ..service.settings import Settings
+from ..service.sharding import encoding_on, parts_on
 from .arms import BASELINE, Arm, KnownRewriter, Rewrites, unchanged
 from .bench import Bench
 from .cache import Shelf, code_digest, digest, library_versions, settings_digest
@@ -152,7 +154,7 @@ class Searches:
         return self._bench.cache.shelf(self._dataset.name, f"{arm.name}-rewrites", about)
 
     def _rewritten(self, arm: Arm, queries: Sequence[JudgedQuery]) -> Iterable[Rewrite]:
-        """Rewrite one after the other; where a model far away is waited for, several at a time."""
+        """Rewrite one after the other; on a cluster, or where a model far away is waited for, several at a time."""
         known = Known(self._own_catalog.catalog, _Corpus(self._collection), self._dataset.corpus_digest)
         settings = self._bench.settings
 
@@ -168,7 +170,7 @@ class Searches:
             with suppress(QuerywrightError):  # without it the arm is degraded, visibly
                 self._bench.service.rewriter("editor")  # loading it may take longer than the first query's budget
         if settings is None or not settings.llm or not queries or arm.name not in ("auto", "llm"):
-            yield from map(rewrite, queries)
+            yield from self._elsewhere(arm, queries, known, rewrite)
             return
         with suppress(Exception):  # what fails now fails again when it counts, and is told then
             self._bench.service.rewriter("llm")  # loading its client takes longer than the first query's budget
@@ -178,6 +180,20 @@ class Searches:
         # More at a time than the pipeline has threads would wait in its queue, within their budget.
         with ThreadPoolExecutor(min(self._bench.jobs, settings.threads)) as pool:
             yield from pool.map(rewrite, queries)
+
+    def _elsewhere(
+        self, arm: Arm, queries: Sequence[JudgedQuery], known: Known, rewrite: Callable[[JudgedQuery], Rewrite]
+    ) -> Iterable[Rewrite]:
+        """Rewrite on the cluster, one after the other in each of its processes; here what only can be done here."""
+        bench = self._bench
+        idle = arm.name == BASELINE or not queries  # nothing to rewrite
+        if idle or bench.cluster is None or bench.settings is None or not isinstance(bench.service, Pipeline):
+            yield from map(rewrite, queries)
+            return
+        asked = [judged.query for judged in queries]
+        parts = parts_on(bench.cluster, bench.service, bench.settings, asked, arm.name, known)
+        for judged, made in zip(queries, parts, strict=True):
+            yield replace(made, id=judged.id) if made else rewrite(judged)
 
     # -------------------------------------------------------------------------------- searching
 
@@ -317,6 +333,7 @@ def index(dataset: Dataset, bench: Bench) -> Collection:
             dataset.corpus.read(),
             whole=dataset.corpus.whole,
             progress=lambda done: bench.progress(task, done, dataset.documents),
+            encode=encoding_on(bench.cluster, bench.encoder) if bench.cluster is not None else None,
         )
     return collection
 

@@ -30,6 +30,8 @@ _TABLES = ("documents", "meta", "passages", "vectors")
 _UNKNOWN = f"""
 SELECT name FROM sqlite_schema WHERE NOT (
     type = 'table' AND name IN {_TABLES} AND sql NOT LIKE 'CREATE VIRTUAL%'
+        AND sql NOT LIKE '%check%' AND sql NOT LIKE '%default%'
+        AND sql NOT LIKE '%collate%' AND sql NOT LIKE '%conflict%'
     OR type = 'index' AND (name = 'documents_written' OR name LIKE 'sqlite_autoindex_%') OR name LIKE 'sqlite_stat_')
 """  # noqa: S608 # of constants
 
@@ -40,6 +42,9 @@ UNION ALL
 SELECT t.name, i."unique", i.partial, k.seqno, k.name, k.coll, k.desc, k.key, i.origin
     FROM pragma_table_list t JOIN pragma_index_list(t.name) i JOIN pragma_index_xinfo(i.name) k
     WHERE t.schema = 'main' AND t.name IN {_TABLES}
+UNION ALL
+SELECT t.name, f.id, f.seq, f."table", f."from", f."to", f.on_update, f.on_delete, f.match
+    FROM pragma_table_list t JOIN pragma_foreign_key_list(t.name) f WHERE t.schema = 'main' AND t.name IN {_TABLES}
 ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9
 """  # noqa: S608 # of constants
 
@@ -54,7 +59,10 @@ _FAULTS = {
     "documents without all of their passages": """
         SELECT 1 FROM documents d LEFT JOIN (SELECT doc_id, count(*) AS n FROM passages GROUP BY doc_id) p
         USING (doc_id) WHERE p.n IS NOT d.passages LIMIT 1""",
-    "metadata that cannot be read": "SELECT 1 FROM documents WHERE json_valid(metadata) = 0 LIMIT 1",
+    "metadata that cannot be read": """
+        SELECT 1 FROM documents WHERE NOT json_valid(metadata) OR json_type(metadata) <> 'object' LIMIT 1""",
+    "metadata of an unknown kind": """
+        SELECT 1 FROM documents d, json_each(d.metadata) m WHERE m.type IN ('null', 'object') LIMIT 1""",
 }
 """What rows may be that this package did not write so, and a query that finds such a row."""
 

@@ -6,10 +6,11 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from dataclasses import dataclass
+from itertools import islice, takewhile, tee
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 
@@ -18,13 +19,13 @@ from .analysis import analyze, is_chinese
 from .encoders import Encoder
 from .filters import Filter
 from .fitting import Fusion, load_fusion
-from .fusion import fuse
+from .fusion import Ranking, fuse
 from .lexical import Vocabulary
 from .passage import PASSAGE_CHARS, Document, Hit, Passage, check_doc_id, split
 from .segment import Indexing, Row, Segment
 from .segment_files import keeps, made_as, read_segment, write_segment
 from .snapshot import DEPTH, Leg, Snapshot, check_legs, shares
-from .spaces import Spaces, Vector, spaces_of
+from .spaces import Spaces, Vector, names_of, spaces_of
 from .store import STORE_FILE, Store, StoredDocument, StoredPassage, digest
 
 __all__ = ["STORE_FILE", "Collection", "Filter", "Leg", "Snapshot", "check_k", "check_legs"]
@@ -38,6 +39,9 @@ BATCH_SIZE = 256
 BOTH_LEGS = (Leg.LEXICAL, Leg.DENSE)
 
 LANGUAGES = ("en", "zh")
+
+Encode = Callable[[Iterable[Sequence[str]]], Iterator[list[dict[str, Vector]]]]
+"""Returns the vectors of groups of texts as `Spaces.encode_documents` does, in order; may read some groups ahead."""
 
 _AT_ONCE = 5_000
 """So many passages are indexed anew at every change: that takes a tenth of a second."""
@@ -53,6 +57,28 @@ def check_k(k: int, most: int = MAX_K) -> int:
     if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= most:
         raise InputError(f"k: expected a whole number from 1 to {most}")
     return k
+
+
+@dataclass(frozen=True, slots=True)
+class _Changed:
+    """A document that is new or changed, its passages, and the digest of its content."""
+
+    document: Document
+    passages: list[Passage]
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """The documents of one transaction, and which of them must be written."""
+
+    number: int
+    doc_ids: tuple[str, ...]
+    changed: tuple[_Changed, ...]
+
+    def texts(self) -> list[str]:
+        """Return what is to be encoded."""
+        return [passage.indexed_text for one in self.changed for passage in one.passages]
 
 
 class Collection:
@@ -125,21 +151,25 @@ class Collection:
         whole: bool = True,
         batch_size: int = BATCH_SIZE,
         progress: Callable[[int], None] | None = None,
+        encode: Encode | None = None,
     ) -> int:
         """Add or replace documents, batch by batch; return how many different ones were given.
 
         Each batch is encoded, then committed in one transaction, then acknowledged: `progress` hears how many
         documents are on disk so far. Where `documents` raises, batches before stay and nothing of the current
         one is written. Of two documents with one id the later wins; one that is stored already, unchanged,
-        costs no encoding. With `whole` false, documents are split into passages.
+        costs no encoding. With `whole` false, documents are split into passages. `encode` encodes elsewhere: batches
+        are read ahead for it, and committed in order all the same.
         """
         if batch_size < 1:
             raise InputError(f"batch_size: expected 1 or more, got {batch_size}")
         seen: set[str] = set()
-        source = iter(documents)
-        while batch := list(islice(source, batch_size)):
-            self._write({document.doc_id: document for document in batch}, None if whole else PASSAGE_CHARS)
-            seen.update(document.doc_id for document in batch)
+        ahead: dict[str, tuple[int, bytes]] = {}
+        to_encode, to_write = tee(self._batches(documents, batch_size, None if whole else PASSAGE_CHARS, ahead))
+        encoded = (encode or self._encode)(batch.texts() for batch in to_encode)
+        for vectors, batch in zip(encoded, to_write, strict=False):  # what raises is asked first
+            self._write(batch, vectors, ahead)
+            seen.update(batch.doc_ids)
             if progress is not None:
                 progress(len(seen))
         return len(seen)
@@ -179,14 +209,7 @@ class Collection:
         filter: Filter | None = None,  # noqa: A002 - the word of the field
     ) -> list[Hit]:
         """Return the best `k` passages for `text`; where both legs read it, their lists are fused."""
-        depth = max(check_k(k), DEPTH)
-        snapshot = self.snapshot()
-        found = snapshot.rank([text], check_legs(legs), depth, filter)[0]
-        if len(found) == 1:
-            return snapshot.hits(next(iter(found.values())), k)
-        fusion = self.fusion() or Fusion()
-        weights = list(shares(found, fusion.lexical_weight).values())
-        return snapshot.hits(fuse(list(found.values()), weights, fusion.method), k)
+        return search_in(self, text, k, legs, filter)
 
     def fusion(self) -> Fusion | None:
         """Return the fusion that was fitted for this collection, None where none was. Raises StorageError."""
@@ -233,27 +256,36 @@ class Collection:
         return self._spaces is not self._wanted
 
     def reencode(
-        self, progress: Callable[[int], None] | None = None, stopped: Callable[[], bool] = lambda: False
+        self,
+        progress: Callable[[int], None] | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+        encode: Encode | None = None,
     ) -> bool:
         """Encode all passages with the encoder that is wanted while the earlier one serves, then search by it.
 
         `progress` hears how many passages were encoded. What is encoded is kept when `stopped` ends it, or a crash;
-        then False is returned, and the next call goes on from there.
+        then False is returned, and the next call goes on from there. `encode` is as in `upsert`.
         """
         if not self.outdated:
             return True
-        done = before = 0
+        done, ended = 0, False
+
+        def goes_on(_: object) -> bool:
+            nonlocal ended
+            ended = stopped()
+            return not ended
+
         while True:
-            since = self._store.generation()
-            for batch in self._unencoded():
-                if stopped():
-                    return False
-                vectors = self._wanted.encode_documents([passage.indexed_text for passage in batch])
-                self._store.add_vectors(list(zip(batch, map(_as_bytes, vectors), strict=True)))
-                done += len(batch)
-                if progress is not None and done > before:
-                    progress(done)
+            since, before = self._store.generation(), -1
+            while done > before:  # others may be writing meanwhile
                 before = done
+                for batch, vectors in self._newly_encoded(encode or self._encode, goes_on):
+                    self._store.add_vectors(list(zip(batch, map(_as_bytes, vectors), strict=True)))
+                    done += len(batch)
+                    if progress is not None:
+                        progress(done)
+                if ended:
+                    return False
             with self._lock:
                 # Not where other documents came meanwhile, from a backup, say: they would lose the vectors they have.
                 if self._store.switch_encoder(self._wanted.name, list(self._wanted), since):
@@ -262,21 +294,24 @@ class Collection:
             if stopped():
                 return False
 
+    def _newly_encoded(
+        self, encode: Encode, goes_on: Callable[[object], bool]
+    ) -> Iterator[tuple[list[Passage], list[dict[str, Vector]]]]:
+        """Yield the passages that lack their vector, and it, once each, as long as that `goes_on`."""
+        to_encode, to_store = tee(takewhile(goes_on, self._unencoded()))
+        encoded = encode([passage.indexed_text for passage in batch] for batch in to_encode)
+        for vectors, batch in zip(encoded, to_store, strict=False):
+            yield batch, vectors
+
     def _unencoded(self) -> Iterator[list[Passage]]:
-        """Yield passages that lack their vector, until there are none; others may be writing meanwhile."""
-        more = True
-        while more:
-            more, after = False, ""
-            while some := self._store.spaces_of(after, BATCH_SIZE):
-                after = some[-1][0].passage_id
-                texts = [passage.indexed_text for passage, _ in some]
-                wanted = [self._wanted.of(text) for text in texts]
-                batch = [
-                    passage for (passage, has), space in zip(some, wanted, strict=True) if space and space not in has
-                ]
-                if batch:
-                    more = True
-                    yield batch
+        """Yield the passages that lack their vector, some at a time."""
+        after = ""
+        while some := self._store.spaces_of(after, BATCH_SIZE):
+            after = some[-1][0].passage_id
+            wanted = [self._wanted.of(passage.indexed_text) for passage, _ in some]
+            batch = [passage for (passage, has), space in zip(some, wanted, strict=True) if space and space not in has]
+            if batch:
+                yield batch
 
     def _serving(self) -> Spaces:
         """Return the encoders of the vectors that are stored: those that are wanted, or what came before them."""
@@ -299,34 +334,76 @@ class Collection:
                 _log.warning("collection %r: no search by vectors: %s", self.name, error)
                 self._spaces = Spaces()
 
-    def _write(self, documents: dict[str, Document], max_chars: int | None) -> None:
-        """Store those of `documents` that are new or changed, in one transaction."""
-        stored = self._store.digests(documents)
+    def _batches(
+        self, documents: Iterable[Document], size: int, max_chars: int | None, ahead: dict[str, tuple[int, bytes]]
+    ) -> Iterator[_Batch]:
+        """Yield batches, told what of each is new or changed when those before it are written, which may be `ahead`."""
+        source = iter(documents)
+        number = 0
+        while some := list(islice(source, size)):
+            by_id = {document.doc_id: document for document in some}
+            batch = _Batch(number, tuple(by_id), tuple(self._changed_of(by_id, max_chars, ahead)))
+            ahead.update((one.document.doc_id, (number, one.content)) for one in batch.changed)
+            yield batch
+            number += 1
+
+    def _changed_of(
+        self, documents: Mapping[str, Document], max_chars: int | None, ahead: Mapping[str, tuple[int, bytes]]
+    ) -> Iterator[_Changed]:
+        """Yield those of `documents` that are new or changed."""
         encoder = self._wanted.name
-        changed = []
+        stored = self._store.digests(documents)
         for doc_id, document in documents.items():
             content = digest(document, max_chars)
-            found = stored.get(doc_id)
+            found = (ahead[doc_id][1], encoder) if doc_id in ahead else stored.get(doc_id)
             if found is None or found[0] != content or encoder not in ("", found[1]):
-                changed.append((document, split(document, max_chars), content))
-        if changed:
-            vectors = iter(self._encode([passage for _, passages, _ in changed for passage in passages]))
-            self._store.write(
-                [
-                    StoredDocument(document, _stored(passages, vectors), content, encoder)
-                    for document, passages, content in changed
-                ],
-                encoder,
-            )
+                yield _Changed(document, split(document, max_chars), content)
 
-    def _encode(self, passages: Sequence[Passage]) -> list[dict[str, bytes]]:
-        """Return the vectors of each passage by their space, none for those that no encoder reads."""
-        texts = [passage.indexed_text for passage in passages]
-        found = self._wanted.encode_documents(texts)
+    def _write(self, batch: _Batch, found: list[dict[str, Vector]], ahead: dict[str, tuple[int, bytes]]) -> None:
+        """Store what of a batch is new or changed, in one transaction; from then on it is no longer `ahead`."""
+        if not batch.changed:
+            return
         if self._switching:
-            for vectors, earlier in zip(found, self._spaces.encode_documents(texts), strict=True):
+            for vectors, earlier in zip(found, self._spaces.encode_documents(batch.texts()), strict=True):
                 vectors.update(earlier)
-        return list(map(_as_bytes, found))
+        encoder, vectors_of_each = self._wanted.name, iter(list(map(_as_bytes, found)))
+        self._store.write(
+            [
+                StoredDocument(one.document, _stored(one.passages, vectors_of_each), one.content, encoder)
+                for one in batch.changed
+            ],
+            encoder,
+        )
+        for one in batch.changed:
+            if ahead[one.document.doc_id][0] == batch.number:
+                del ahead[one.document.doc_id]
+
+    def _encode(self, groups: Iterable[Sequence[str]]) -> Iterator[list[dict[str, Vector]]]:
+        """Return the vectors of each text by their space, none for those that no encoder reads."""
+        return map(self._wanted.encode_documents, groups)
+
+    def stored(self) -> Iterator[list[StoredDocument]]:
+        """Yield all documents with their vectors in batches, in the order of their ids."""
+        after = None
+        spaces = list(self._spaces) or names_of(self._store.encoder())
+        while documents := self._store.documents(after, BATCH_SIZE):
+            after = documents[-1].doc_id
+            known = self._store.digests(document.doc_id for document in documents)
+            passages: dict[str, list[StoredPassage]] = {}
+            for one in self._store.passages(known, spaces):
+                passages.setdefault(one.passage.doc_id, []).append(one)
+            yield [
+                StoredDocument(
+                    document, tuple(sorted(passages[document.doc_id], key=_ordinal)), *known[document.doc_id]
+                )
+                for document in documents
+                if document.doc_id in passages  # else deleted just now
+            ]
+
+    def put(self, documents: Sequence[StoredDocument]) -> None:
+        """Add or replace documents with the vectors that they bring, in one transaction."""
+        encoders = {stored.encoder for stored in documents if stored.encoder}
+        self._store.write(documents, encoders.pop() if len(encoders) == 1 else "")
 
     def _take_snapshot(self) -> Snapshot:
         """Read what changed since the last snapshot and make the next; the lock must be held."""
@@ -456,9 +533,62 @@ class Collection:
                 _log.warning("collection %r: %s: %s", self.name, type(error).__name__, error)
 
 
+class Searched(Protocol):
+    """What a search needs of a collection's snapshot."""
+
+    def rank(
+        self,
+        texts: Sequence[str],
+        legs: Sequence[Leg],
+        depth: int = DEPTH,
+        filter: Filter | None = None,  # noqa: A002 - the word of the field
+    ) -> list[dict[Leg, Ranking]]:
+        """Search each of `texts` by each of `legs`."""
+        ...
+
+    def hits(self, ranking: Ranking, k: int) -> list[Hit]:
+        """Return the best `k` of `ranking` as hits."""
+        ...
+
+
+class Searching(Protocol):
+    """A collection that can be searched, wherever it is."""
+
+    def snapshot(self) -> Searched:
+        """Return the present state."""
+        ...
+
+    def fusion(self) -> Fusion | None:
+        """Return the fusion that was fitted for it."""
+        ...
+
+
+def search_in(
+    collection: Searching,
+    text: str,
+    k: int,
+    legs: Sequence[Leg | str],
+    filter: Filter | None,  # noqa: A002 - the word of the field
+) -> list[Hit]:
+    """Return the best `k` passages of `collection` for `text`; where both legs read it, their lists are fused."""
+    depth = max(check_k(k), DEPTH)
+    snapshot = collection.snapshot()
+    found = snapshot.rank([text], check_legs(legs), depth, filter)[0]
+    if len(found) == 1:
+        return snapshot.hits(next(iter(found.values())), k)
+    fusion = collection.fusion() or Fusion()
+    weights = list(shares(found, fusion.lexical_weight).values())
+    return snapshot.hits(fuse(list(found.values()), weights, fusion.method), k)
+
+
 def lexical_terms(passage: Passage) -> list[str]:
     """Return the terms of a passage as BM25 counts them: those of the title twice, they say what it is about."""
     return [*analyze(passage.title), *analyze(passage.indexed_text)]
+
+
+def _ordinal(stored: StoredPassage) -> int:
+    """Return which of its document's passages this is."""
+    return int(stored.passage.passage_id.rpartition("#")[2])
 
 
 def _as_bytes(vectors: Mapping[str, Vector]) -> dict[str, bytes]:

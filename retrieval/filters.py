@@ -65,6 +65,17 @@ def check_filter(wanted: Filter | None) -> None:
             _wanted_texts(condition)
 
 
+def read_condition(condition: object) -> tuple[list[str], Mapping[str, str], Mapping[str, Number]]:
+    """Return what a filter wants of a field: the texts it may equal, or its bounds for strings and for numbers.
+
+    Values are compared with those texts as `as_text` has them. Raises InputError as `check_filter` does.
+    """
+    if isinstance(condition, Mapping):
+        wanted = _Range.read(condition)
+        return [], wanted.strings, wanted.numbers
+    return _wanted_texts(condition), {}, {}
+
+
 class MetadataIndex:
     """The metadata of the passages of one immutable index, made ready to filter by, field by field.
 
@@ -146,7 +157,7 @@ class _Field:
                 for member in value:
                     strings.setdefault(member, []).append(place)
             elif isinstance(value, bool):
-                booleans.setdefault(_text(value), []).append(place)
+                booleans.setdefault(as_text(value), []).append(place)
             elif value is not None:
                 numbers.setdefault(value, []).append(place)
         return cls(_Sorted(strings), _Sorted(numbers), _Sorted(booleans))
@@ -169,7 +180,7 @@ class _Field:
             yield self.strings.equal(text)
             yield self.booleans.equal(text)
             number = _number(text)
-            if number is not None and _text(number) == text:
+            if number is not None and as_text(number) == text:
                 yield self.numbers.equal(number)
 
 
@@ -213,13 +224,13 @@ def _number(bound: object) -> Number | None:
 def _wanted_texts(values: object) -> list[str]:
     """Return the values that a filter wants of a field, as they are compared."""
     several = list(values) if isinstance(values, (list, tuple, set, frozenset)) else [values]
-    texts = [_text(value) for value in several if isinstance(value, (str, int, float))]
+    texts = [as_text(value) for value in several if isinstance(value, (str, int, float))]
     if len(texts) < len(several):
         raise InputError("filter: expected a string, number, boolean, several of them, or a range")
     return texts
 
 
-def _text(value: str | Number) -> str:
+def as_text(value: str | Number) -> str:
     """Return a value as equality compares it: a string as it is, the rest as JSON writes it."""
     if isinstance(value, str):
         return value

@@ -19,7 +19,7 @@ from .index_files import sync_folder
 from .restoring import settle
 from .segment import Indexing
 from .spaces import Spaces, spaces_of
-from .store import Store
+from .store import DiskFullError, Store
 
 _DROPPED = ".dropped-"
 _TAKEN = "collection {!r}: there is one already, or another folder of that name"
@@ -211,4 +211,6 @@ def _home_errors(home: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(f"{home}: the disk is full; nothing was made") from error
         raise StorageError(f"{home}: cannot be read or written: {error.strerror or error}") from error

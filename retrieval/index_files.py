@@ -28,6 +28,7 @@ import orjson
 from numpy.typing import NDArray
 
 from .. import StorageError
+from .store import DiskFullError
 
 FORMAT = 1
 """Files of another format are passed over."""
@@ -245,7 +246,7 @@ def _errors(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageError(
+            raise DiskFullError(
                 f"{folder}: the disk is full; the index was not saved, nothing that is stored is lost"
             ) from error
         raise StorageError(f"{folder}: the index cannot be saved: {error.strerror or error}") from error

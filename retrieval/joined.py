@@ -12,6 +12,8 @@ from .filters import Filter
 from .fitting import Fusion
 from .fusion import Ranking, calibrate, join
 from .passage import Hit, Passage
+from .remote import RemoteCollection
+from .remote_snapshot import RemoteSnapshot
 from .snapshot import DEPTH, Leg, Snapshot
 
 
@@ -22,10 +24,10 @@ class JoinedSnapshot:
     scores as shares of the most that the query could score there, since each collection has statistics of its own.
     """
 
-    def __init__(self, parts: Sequence[tuple[str, Snapshot]]) -> None:
+    def __init__(self, parts: Sequence[tuple[str, Snapshot | RemoteSnapshot]]) -> None:
         self._names = [name for name, _ in parts]
         self._parts = [snapshot for _, snapshot in parts]
-        self._offsets = [0, *accumulate(map(len, self._parts))]
+        self._offsets = [0, *accumulate(part.span for part in self._parts)]
         # Cosines of different encoders do not compare: while some collections wait to be encoded anew, those are left
         # to the lexical leg that the fewest passages are in.
         encoders = Counter({part.encoder: 0 for part in self._parts})
@@ -34,7 +36,7 @@ class JoinedSnapshot:
         self._encoder = encoders.most_common(1)[0][0] if encoders else ""
 
     def __len__(self) -> int:
-        return self._offsets[-1]
+        return sum(map(len, self._parts))
 
     @property
     def generation(self) -> str:
@@ -104,10 +106,14 @@ class JoinedSnapshot:
         return next(part for part in range(len(self._parts)) if position < self._offsets[part + 1])
 
 
+OneCollection = Collection | RemoteCollection
+"""A collection, in a folder or in Milvus."""
+
+
 class Joined:
     """Several collections, as a search asks them."""
 
-    def __init__(self, collections: Sequence[Collection]) -> None:
+    def __init__(self, collections: Sequence[OneCollection]) -> None:
         self._collections = sorted(collections, key=lambda collection: collection.name)
         self.token = " ".join(collection.token for collection in self._collections)
 
@@ -121,5 +127,5 @@ class Joined:
         return fitted.pop() if len(fitted) == 1 else None
 
 
-AnyCollection = Collection | Joined
-AnySnapshot = Snapshot | JoinedSnapshot
+AnyCollection = OneCollection | Joined
+AnySnapshot = Snapshot | RemoteSnapshot | JoinedSnapshot

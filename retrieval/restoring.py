@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import time
@@ -27,17 +28,20 @@ from .store import STORE_FILE
 
 _PENDING = "restoring"
 _PLAN = "plan.json"
-_SCRATCH = ".querywright-"
+_SCRATCH = re.compile(r"\.querywright-[0-9a-f]{16}")
+"""What scratch folders are called, and nothing else: a home may stand beside them as `.querywright-2`."""
+
 _LONGEST_WAIT = 10.0
 
 
 @contextmanager
 def scratch(above: Path) -> Iterator[Path]:
     """Give a new folder below `above` that goes when done; those that killed processes have left go first."""
-    for left in above.glob(f"{_SCRATCH}*"):
-        _sweep(left)
+    for left in above.glob(".querywright-*"):
+        if _SCRATCH.fullmatch(left.name):
+            _sweep(left)
     while True:
-        folder = above / f"{_SCRATCH}{secrets.token_hex(8)}"
+        folder = _scratch_name(above)
         folder.mkdir()
         with _held(folder) as ours:
             if not ours:  # just swept by another
@@ -143,7 +147,7 @@ def _finish(folder: Path) -> None:
         elif plan["index"]:
             shutil.rmtree(folder / plan["index"], ignore_errors=True)
         # Moved first, so that what is deleted only in part is not taken for what was made ready.
-        doomed = folder.parent / f"{_SCRATCH}{secrets.token_hex(8)}"
+        doomed = _scratch_name(folder.parent)
         pending.rename(doomed)
         sync_folder(folder)
         shutil.rmtree(doomed, ignore_errors=True)
@@ -161,6 +165,10 @@ def _place(folder: Path, pending: Path, files: Iterable[str], gone: Iterable[str
             sync_folder((folder / name).parent)
     for name in gone:
         (folder / name).unlink(missing_ok=True)
+
+
+def _scratch_name(above: Path) -> Path:
+    return above / f".querywright-{secrets.token_hex(8)}"
 
 
 def _sweep(left: Path) -> None:

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,11 @@ class Snapshot:
 
     def __len__(self) -> int:
         return len(self._row_of)
+
+    @property
+    def span(self) -> int:
+        """How many positions there may be."""
+        return len(self)
 
     @property
     def encoder(self) -> str:
@@ -107,7 +113,7 @@ class Snapshot:
                 for space, vector in vectors.items():
                     if any(space in part.segment.dense for part in self._parts):
                         ranking = self._dense(space, vector, depth, allowed)
-                        weight = self._spaces.weight(space) * (1 - self._by_words_alone(text, space))
+                        weight = self._spaces.weight(space) * (1 - by_words_alone(self, text, self._spaces, space))
                         found[Leg.DENSE] = replace(ranking, weight=weight)
         return rankings
 
@@ -119,17 +125,6 @@ class Snapshot:
     def most(self, text: str) -> float:
         """Return more than any passage can score for `text` by words: each of its terms, as often as can be."""
         return self.base.lexical().most(analyze(text))
-
-    def _by_words_alone(self, text: str, space: str) -> float:
-        """Return the share of what `text` says that lies in what no vector of `space` tells of, and some passage holds.
-
-        These are codes that few passages hold, and in some spaces all numbers.
-        """
-        most = _FEW if self._spaces.reads_numbers(space) else len(self)
-        terms = analyze(text)
-        numbers = has_number if most > _FEW else is_code
-        alone = [term for term in terms if numbers(term) and 0 < self.holding(term) <= most]
-        return min(_MOST_CODES, self.most(" ".join(alone)) / self.most(text)) if alone else 0.0
 
     def coverage(self, text: str, positions: Sequence[int]) -> float:
         """Return the share of the terms of `text` that one of the passages at `positions` holds, on average."""
@@ -216,6 +211,34 @@ def shares(by_leg: Mapping[Leg, Ranking], lexical_weight: float) -> dict[Leg, fl
     weights = {leg: lexical_weight if leg is Leg.LEXICAL else 1 - lexical_weight for leg in by_leg}
     weighed = {leg: weights[leg] * ranking.weight for leg, ranking in by_leg.items()}
     return {leg: weight / sum(weighed.values()) for leg, weight in weighed.items()}
+
+
+class Counting(Protocol):
+    """What is asked of a snapshot about its words."""
+
+    def __len__(self) -> int:
+        """Say how many passages there are."""
+        ...
+
+    def holding(self, *phrases: str) -> int:
+        """Return how many passages hold all words of all `phrases`."""
+        ...
+
+    def most(self, text: str) -> float:
+        """Return more than any passage can score for `text` by words."""
+        ...
+
+
+def by_words_alone(snapshot: Counting, text: str, spaces: Spaces, space: str) -> float:
+    """Return the share of what `text` says that lies in what no vector of `space` tells of, and some passage holds.
+
+    These are codes that few passages hold, and in some spaces all numbers.
+    """
+    most = _FEW if spaces.reads_numbers(space) else len(snapshot)
+    terms = analyze(text)
+    numbers = has_number if most > _FEW else is_code
+    alone = [term for term in terms if numbers(term) and 0 < snapshot.holding(term) <= most]
+    return min(_MOST_CODES, snapshot.most(" ".join(alone)) / snapshot.most(text)) if alone else 0.0
 
 
 def _merged_order(base: Segment, delta: Segment, dead: NDArray[np.bool_]) -> list[_Part]:

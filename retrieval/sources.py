@@ -38,7 +38,7 @@ def read_source(path: Path) -> Iterator[Document]:
     if path.is_dir():
         corpus = _corpus_file(path)
         return _read_folder(path) if corpus is None else _read_rows(corpus)
-    if path.name.endswith(_ROW_SUFFIXES):
+    if path.name.lower().endswith(_ROW_SUFFIXES):
         return _read_rows(path)
     if _is_text(path):
         return iter([_read_text(path, path.name)])
@@ -55,7 +55,7 @@ def keeps_whole(path: Path) -> bool:
 
     Hand it on: `collection.upsert(read_source(path), whole=keeps_whole(path))`.
     """
-    return path.name.endswith(_ROW_SUFFIXES) or (path.is_dir() and _corpus_file(path) is not None)
+    return path.name.lower().endswith(_ROW_SUFFIXES) or (path.is_dir() and _corpus_file(path) is not None)
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -82,7 +82,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """
     number = 0
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
             for line in file:
                 number += 1
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
@@ -181,7 +181,7 @@ def _text_files(folder: Path) -> Iterator[Path]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
             path = Path(parent, name)
-            if name.startswith(".") or not (_is_text(path) or name.endswith(_ROW_SUFFIXES)):
+            if name.startswith(".") or not (_is_text(path) or name.lower().endswith(_ROW_SUFFIXES)):
                 continue
             if path.resolve().is_relative_to(inside) and path.is_file():
                 if not _is_text(path):

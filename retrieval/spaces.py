@@ -45,7 +45,7 @@ class Spaces:
 
     def earlier(self, name: str, load: Callable[[str], Encoder]) -> Spaces:
         """Return the encoders that `name` names, these ones where they are meant, else those that `load` returns."""
-        return Spaces(*(self._encoders.get(one) or load(one) for one in _names(name)))
+        return Spaces(*(self._encoders.get(one) or load(one) for one in names_of(name)))
 
     def dimensions(self, space: str) -> int:
         """Say how long the vectors of a space are."""
@@ -84,11 +84,13 @@ class Spaces:
 
 def load_spaces(name: str = DEFAULT_ENCODER, load: Callable[[str], Encoder] = load_encoder) -> Spaces:
     """Return the encoders that `name` names, joined by `+`; none for "none". Raises what `load` raises."""
-    return Spaces() if name == "none" else Spaces(*map(load, _names(name)))
+    return Spaces() if name == "none" else Spaces(*map(load, names_of(name)))
 
 
-def _names(name: str) -> list[str]:
-    """Return the names that are joined by `+`; a folder may have one in its own."""
+def names_of(name: str) -> list[str]:
+    """Return the names that are joined by `+`, none in an empty one; a folder may have one in its own."""
+    if not name:
+        return []
     return [name] if Path(name).expanduser().is_dir() else name.split("+")
 
 

@@ -23,7 +23,7 @@ _WORK = "/v1/"
 """Routes under this work in threads; the others answer at once."""
 
 _BODIES = 4
-"""Bodies that are being read may take so many times the largest one's memory."""
+"""Bodies that are being read or wait may take so many times the largest one's memory."""
 
 
 class Told(Protocol):
@@ -45,6 +45,8 @@ class Life:
 
     draining: bool = False
     """It still answers, but tells balancers and clients to go elsewhere."""
+    until: float | None = None
+    """When it must be gone, by the monotonic clock; None while nobody told it to end."""
 
 
 class _Refused(Exception):  # noqa: N818 # nothing is wrong
@@ -92,34 +94,47 @@ class Admission:
         if not scope["path"].startswith(_WORK):
             await self._app(scope, receive, send)
             return
+        answering = _Answering(send, self._told)
         try:
-            await self._admitted(scope, receive, send)
+            await self._admitted(scope, receive, answering)
         except _Refused as refused:
             self._told.rejected(refused.reason)
-            await problem(refused.status, refused.detail)(scope, receive, send)
+            await problem(refused.status, refused.detail, begun=False)(scope, receive, send)
+        except asyncio.CancelledError:
+            if answering.started:
+                raise
+            # The service ends and cannot wait for it any longer.
+            self._told.rejected("late")
+            await problem(503, "the service ends; a change that was not acknowledged may or may not be there")(
+                scope, receive, send
+            )
 
-    async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _admitted(self, scope: Scope, receive: Receive, answering: _Answering) -> None:
         settings, loop = self._settings(), asyncio.get_running_loop()
         begun = loop.time()
         seconds = _seconds(scope, settings)
         self._check_queue(settings)
         body = await self._body(scope, receive, settings)
-        until = None if seconds is None else begun + seconds
-        if body is None or not await self._slot(settings, receive, until):
+        if body is None:
             return  # whoever asked has gone
+        until = None if seconds is None else begun + seconds
         try:
-            answering = _Answering(send, self._told)
-            late = loop.call_at(until, answering.late) if until else None
+            if not await self._slot(settings, receive, until):
+                return
+        finally:
+            self._reading -= len(body)  # bodies that wait take memory, too
+        late = loop.call_at(until, answering.late) if until else None
+        try:
             await self._app(scope, _replayed(body, receive), answering)
+        finally:
             if late:
                 late.cancel()
-        finally:
             self._release()
 
     # ------------------------------------------------------------------------------------ bodies
 
     async def _body(self, scope: Scope, receive: Receive, settings: Settings) -> bytes | None:
-        """Read the body; None where the client goes away meanwhile."""
+        """Read the body, which stays counted; None where the client goes away meanwhile."""
         most = settings.max_body_mb * 2**20
         told = Headers(scope=scope).get("content-length", "")
         if told.isdecimal() and int(told) > most:
@@ -138,8 +153,9 @@ class Admission:
                 if taken > most:
                     raise _too_large(most)
                 if self._reading > _BODIES * most:
-                    raise _Refused(503, "bodies", "the service is reading too much at once; try again later")
+                    raise _Refused(503, "bodies", "the service holds too many large bodies already; try again later")
                 if not message.get("more_body", False):
+                    taken = 0
                     return b"".join(pieces)
         finally:
             self._reading -= taken
@@ -180,13 +196,13 @@ class Admission:
         return had
 
     def _release(self) -> None:
-        """Hand a slot to whoever has waited longest, else free it."""
-        while self._waiting and self._working <= self._settings().threads:
+        """Free a slot; whoever has waited longest gets it, and others where there are more slots than before."""
+        self._working -= 1
+        while self._waiting and self._working < self._settings().threads:
             mine = self._waiting.popleft()
             if not mine.done():
                 mine.set_result(None)
-                return
-        self._working -= 1
+                self._working += 1
 
 
 class _Answering:
@@ -195,17 +211,17 @@ class _Answering:
     def __init__(self, send: Send, told: Told) -> None:
         self._send = send
         self._told = told
-        self._started = False
+        self.started = False
         self._late: asyncio.Task[None] | None = None
 
     async def __call__(self, message: Message) -> None:
         if self._late is None:
-            self._started = True
+            self.started = True
             await self._send(message)
 
     def late(self) -> None:
         """Answer that the deadline has passed, unless an answer has begun."""
-        if not self._started:
+        if not self.started:
             self._told.rejected("late")
             told = problem(503, "the deadline of the request has passed")
             self._late = asyncio.ensure_future(told({"type": "http"}, _nothing, self._send))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -26,8 +27,8 @@ from .serving import Serving
 from .settings import MOST_THREADS
 from .traces import Traces
 
-_FLUSH_SECONDS = 3.0
-"""So long the end of a service waits for indexes to be saved; the next start makes those that were not."""
+_FLUSH_SECONDS = 5.0
+"""So long the end of a service that was told no time waits for indexes to be saved; the next start makes the others."""
 
 
 def create_app(querywright: Querywright, keys: Keys | None = None, life: Life | None = None) -> FastAPI:
@@ -48,9 +49,7 @@ def create_app(querywright: Querywright, keys: Keys | None = None, life: Life | 
         anyio.to_thread.current_default_thread_limiter().total_tokens = MOST_THREADS
         serving.catch_up()
         yield
-        _end(serving.now)
-        if traces:
-            traces.close()
+        _end(serving.now, traces, life)
 
     app = (FastAPI if keys is None else _Guarded)(
         title="Querywright",
@@ -69,7 +68,11 @@ def create_app(querywright: Querywright, keys: Keys | None = None, life: Life | 
     app.add_middleware(Access, told=metrics, keys=keys, origins=settings.cors_origins)
     if settings.cors_origins:
         app.add_middleware(
-            CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"]
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["etag", "retry-after", "x-request-id"],
         )
     answer_problems(app)
     app.state.serving = serving
@@ -86,14 +89,17 @@ class _Guarded(FastAPI):
         return schema | {"security": [{"key": []}]}
 
 
-def _end(querywright: Querywright) -> None:
+def _end(querywright: Querywright, traces: Traces | None, life: Life) -> None:
     """Save what can be saved in time, and close."""
-    saving = threading.Thread(target=_flush, args=(querywright,), name="flush", daemon=True)
-    saving.start()
-    saving.join(_FLUSH_SECONDS)
-    querywright.close()
+    left = _FLUSH_SECONDS if life.until is None else max(0.1, life.until - time.monotonic())
+    closing = threading.Thread(target=_close, args=(querywright, traces), name="close", daemon=True)
+    closing.start()
+    closing.join(left)
 
 
-def _flush(querywright: Querywright) -> None:
+def _close(querywright: Querywright, traces: Traces | None) -> None:
     with suppress(QuerywrightError):
         querywright.collection_store.flush()
+    querywright.close()
+    if traces:
+        traces.close()

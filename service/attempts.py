@@ -7,13 +7,14 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
+import orjson
 from tenacity import RetryCallState, stop_after_attempt, stop_any, stop_before_delay, wait_random_exponential
 
-_BUSY = frozenset({429, 503})
-"""Answers that tell that nothing was done."""
+NOT_BEGUN = "urn:querywright:not-begun"
+"""The type of a problem that came before anything was done."""
 
-_LOST_BEHIND = frozenset({502, 504})
-"""Answers of a proxy that got none."""
+_UNSURE = frozenset({502, 503, 504})
+"""Answers of a service that could not, or of a proxy that got none: something may have been done."""
 
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _LOST = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError)
@@ -32,7 +33,7 @@ def policy(*, repeatable: bool, retries: int, seconds: float) -> dict[str, Any]:
     def again(state: RetryCallState) -> bool:
         response, error = _outcome(state)
         if response is not None:
-            return response.status_code in _BUSY or (repeatable and response.status_code in _LOST_BEHIND)
+            return _not_begun(response) or (repeatable and response.status_code in _UNSURE)
         return isinstance(error, _NOT_SENT) or (repeatable and isinstance(error, _LOST))
 
     return {
@@ -41,6 +42,16 @@ def policy(*, repeatable: bool, retries: int, seconds: float) -> dict[str, Any]:
         "stop": stop_any(stop_after_attempt(retries + 1), stop_before_delay(seconds)),
         "retry_error_callback": lambda state: state.outcome.result(),
     }
+
+
+def _not_begun(response: httpx.Response) -> bool:
+    """Say whether an answer tells that nothing was done."""
+    if response.status_code != 503:
+        return response.status_code == 429
+    try:
+        return bool(orjson.loads(response.content)["type"] == NOT_BEGUN)
+    except (orjson.JSONDecodeError, KeyError, TypeError, httpx.ResponseNotRead):
+        return False
 
 
 def _outcome(state: RetryCallState) -> tuple[httpx.Response | None, BaseException | None]:

@@ -89,13 +89,26 @@ class Call(Generic[_T]):
 
 
 def connection(url: str, api_key: str | None) -> dict[str, Any]:
-    """Return what an HTTP client is made with. Raises InputError, without the key, for one that no header can hold."""
+    """Return what an HTTP client is made with.
+
+    Raises InputError for an address that is none, and, without the key, for one that no header can hold.
+    """
+    _check_url(url)
     key = os.environ.get(API_KEY) if api_key is None else api_key
     if not key:
         return {"base_url": url}
     if not _KEY.fullmatch(key):
         raise InputError("api_key: expected printable ASCII without blanks")
     return {"base_url": url, "headers": {"authorization": f"Bearer {key}"}}
+
+
+def _check_url(url: str) -> None:
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, TypeError) as error:
+        raise InputError(f"url: expected an address such as {DEFAULT_URL}") from error
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise InputError(f"url: expected an address that begins with http:// or https://, such as {DEFAULT_URL}")
 
 
 # ------------------------------------------------------------------------------------------ asking
@@ -301,6 +314,8 @@ def _error(status: int, problem: bytes, response: httpx.Response) -> Querywright
     request_id = response.headers.get("x-request-id", "")
     if (status >= 500 or kind is ServiceError) and _REQUEST_ID.fullmatch(request_id):
         detail += f" (request {request_id})"
+    if status == 401:
+        detail += f"; give it as api_key=, or in {API_KEY}"
     return kind(detail)
 
 

@@ -16,7 +16,7 @@ from ..retrieval.home import check_name
 from ..retrieval.restoring import alone, settle
 from ..rewrite.catalog import Catalog
 from ..rewrite.catalog_formats import Format, format_of
-from .files import replacing
+from .files import file_errors, replacing
 
 EARLIER = "catalogs"
 """The folder in a collection's that holds its earlier catalogs, named by their versions."""
@@ -219,8 +219,7 @@ def _loaded(path: Path, _signature: tuple[int, int, int]) -> Catalog:
 @contextmanager
 def _file_errors(path: Path) -> Iterator[None]:
     try:
-        yield
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read or written: {error.strerror}") from error
+        with file_errors(path):
+            yield
     except UnicodeDecodeError as error:
         raise CatalogError(f"{path}: byte {error.start}: expected UTF-8 text") from error

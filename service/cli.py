@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import signal
 import socket
@@ -11,7 +12,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -21,21 +21,22 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
-from .. import InputError, QuerywrightError, StorageError, UnavailableError
+from .. import InputError, QuerywrightError, StorageError, UnavailableError, __version__
 from ..eval.commands import register
 from ..retrieval.filters import Filter
 from ..retrieval.sources import read_jsonl
 from ..rewrite.catalog import Catalog
 from ..rewrite.query import Query, Rewrite
-from . import backup_commands, catalog_commands, key_commands, train
+from . import backup_commands, catalog_commands, copy_commands, key_commands, train
 from .access import is_loopback
 from .answer import Answer
+from .cluster import connected
 from .files import replacing
 from .keys import Keys, keys_of
 from .local import Querywright, check_legs_text
 from .schemas import QueryModel, TurnModel, to_json, validated
 from .serving import Serving
-from .settings import Settings
+from .settings import Settings, unknown_variables
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -51,10 +52,10 @@ History = Annotated[Path | None, typer.Option("--history", help="JSON file: the 
 Profile = Annotated[list[str] | None, typer.Option("--profile", help="KEY=VALUE, or a JSON file.")]
 Now = Annotated[str | None, typer.Option("--now", help="The clock, ISO 8601 with an offset.")]
 CatalogFile = Annotated[Path | None, typer.Option("--catalog", help="A catalog: .toml, .yaml or .csv.")]
+Ray = Annotated[str | None, typer.Option("--ray", help="A Ray cluster: HOST:PORT of its head, or local.")]
 RewriterName = Annotated[str, typer.Option("--rewriter", help="none, auto, catalog, history, editor or llm.")]
 
-_AT_ONCE = 256
-"""Lines of a file that are rewritten together."""
+_log = logging.getLogger(__name__)
 
 _err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
@@ -92,6 +93,21 @@ def _fail(message: str, code: int) -> None:
     sys.exit(code)
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        _write(f"querywright {__version__}".encode())
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version_asked: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command()
 def serve(
     home: Home = None,
@@ -114,12 +130,15 @@ def serve(
 
     listening = _bound(host, port)  # before the work of preparing, which would be in vain
     url = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
-    # Uvicorn ends what it has begun, then raises the signal again: to be stopped is no failure.
+    # Before the server takes it, to be stopped is no failure, and there is nothing to reload.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with Querywright(home=home) as querywright:
         keys, life, settings = _keys(querywright.settings, host), Life(), querywright.settings
         # Answers point to this log where they do not tell what is wrong.
         set_up(settings.log_format, queries=settings.log_queries)
+        for problem in unknown_variables(os.environ):  # told when they were read, but there was no log yet
+            _log.warning("%s", problem)
         as_json = as_json or settings.log_format == "json"
         try:
             if demo:
@@ -130,7 +149,7 @@ def serve(
                     {"collection": "demo", "documents": documents},
                 )
             for problem in querywright.warm_up():
-                _err.print(f"querywright: {problem}")
+                _log.warning("%s", problem)
             app = create_app(querywright, keys, life)
             signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=_reload, args=(app.state.serving,)).start())
             config = Config(
@@ -140,20 +159,23 @@ def serve(
                 log_level="warning",
             )
             Telling(config, life).run(sockets=[listening])
+            # What can be ended in time has ended; a thread that waits for a model, say, is not waited for.
+            sys.stdout.flush()
+            os._exit(0)
         except KeyboardInterrupt:
             sys.exit(0)
 
 
 def _reload(serving: Serving) -> None:
-    """Read the settings anew, and say what is wrong with them."""
+    """Read the settings anew, and say in the log what came of it."""
     try:
         problems = serving.reload()
     except QuerywrightError as error:
-        problems = [f"the settings stay as they were: {error}"]
-    else:
-        serving.catch_up()
+        _log.warning("the settings stay as they were: %s", error)
+        return
     for problem in problems:
-        _err.print(f"querywright: {problem}")
+        _log.warning("%s", problem)
+    _log.warning("the settings were read anew")
 
 
 def _keys(settings: Settings, host: str) -> Keys | None:
@@ -162,9 +184,10 @@ def _keys(settings: Settings, host: str) -> Keys | None:
         return None
     keys = keys_of(settings)
     if not keys.all():
+        why = "keys are required" if is_loopback(host) else f"--host {host}: others can reach this service"
         raise InputError(
-            f"--host {host}: others can reach this service, so it asks for API keys, and there are none: "
-            "make one with `querywright keys add NAME --scope admin`, or listen on 127.0.0.1"
+            f"{why}, and there are none: make one with `querywright keys add NAME --scope admin`"
+            + ("" if is_loopback(host) else ", or listen on 127.0.0.1")
         )
     return keys
 
@@ -196,13 +219,18 @@ def index(
     collection: CollectionName,
     home: Home = None,
     catalog: CatalogFile = None,
+    ray: Ray = None,
     as_json: AsJson = False,
 ) -> None:
     """Read documents into a collection, made if need be."""
-    with Querywright(home=home) as querywright, _progress() as progress:
+    with Querywright(home=home) as querywright, connected(ray) as cluster, _progress() as progress:
         task = progress.add_task("documents", total=None)
         count = querywright.index(
-            sources, collection, catalog=catalog, progress=lambda done: progress.update(task, completed=done)
+            sources,
+            collection,
+            catalog=catalog,
+            progress=lambda done: progress.update(task, completed=done),
+            cluster=cluster,
         )
         total = querywright.collection_store.open(collection).count()
     if as_json:
@@ -274,16 +302,20 @@ def rewrite(
     collection: Annotated[
         str | None, typer.Option(help="The collection whose catalog is used [the default one].")
     ] = None,
+    ray: Ray = None,
     as_json: AsJson = False,
 ) -> None:
     """Rewrite one query, or a file of them."""
     if (text is None) == (source is None) or (source is None) != (out is None):
         raise InputError("rewrite: expected either a TEXT, or both --in FILE.jsonl and --out FILE.jsonl")
+    if ray is not None and source is None:
+        raise InputError("--ray: expected --in FILE.jsonl and --out FILE.jsonl: one query is rewritten here")
     options: dict[str, Any] = {"collection": collection, "rewriter": rewriter, "catalog": _catalog(catalog)}
     with Querywright(home=home) as querywright:
         if source is not None and out is not None:
             base = _query("-", history, profile, now)
-            count = _rewrite_file(querywright, source, out, base, options)
+            with connected(ray) as cluster:
+                count = _rewrite_file(querywright, source, out, base, {**options, "cluster": cluster})
             _say(as_json, f"{out}: {count} rewrites", {"out": str(out), "rewrites": count})
             return
         result = querywright.rewrite(_query(str(text), history, profile, now), **options)
@@ -298,6 +330,7 @@ train.register(app)
 catalog_commands.register(app)
 key_commands.register(app)
 backup_commands.register(app)
+copy_commands.register(app)
 
 
 # ------------------------------------------------------------------------------- reading options
@@ -390,12 +423,11 @@ def _rewrite_file(querywright: Querywright, source: Path, out: Path, base: Query
     with ExitStack() as stack:
         with _output_errors(out):
             file = stack.enter_context(_output(out))
-        queries = _queries(source, base)
-        while some := list(islice(queries, _AT_ONCE)):
-            lines = [to_json(rewrite) + b"\n" for rewrite in querywright.rewrite_all(some, **options)]
+        for rewrites in querywright.rewrite_batches(_queries(source, base), **options):
+            lines = [to_json(rewrite) + b"\n" for rewrite in rewrites]
             with _output_errors(out):
                 file.writelines(lines)
-            count += len(some)
+            count += len(lines)
         with _output_errors(out):
             stack.close()
     return count

@@ -37,6 +37,8 @@ class Client:
     nothing was done: it was not reached, or said that it was busy. One that was lost midway is made again only where
     twice comes to the same as once. That leaves out create_collection, drop_collection, delete_catalog and a
     put_catalog with `expected`; a `delete` may then count too few. A stream that has begun is never begun anew.
+    The default of `retries` spans a few seconds, as of a busy moment, not a restart of the service: for that give more
+    of them, up to `timeout`.
 
     >>> with Client() as client:
     ...     _ = client.create_collection("manual")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
 import logging
@@ -9,6 +10,8 @@ import os
 import re
 import secrets
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -101,19 +104,37 @@ class Keys:
         """Make a key and return its text, which is not kept. Raises ConflictError when there is one of that name."""
         if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name):
             raise InputError("key: expected a name of 1 to 64 letters, digits, dots, hyphens and underscores")
-        if name in {key.name for key in self.all()}:
-            raise ConflictError(f"key {name!r}: there is one of that name: remove it first, or choose another name")
         text = _PREFIX + secrets.token_urlsafe(32)
         made = Key(name, scope, _digest(text), datetime.now(UTC).isoformat(timespec="seconds"))
-        self._write((*self.all(), made))
+        with self._alone():
+            known = self.all()
+            if name in {key.name for key in known}:
+                raise ConflictError(f"key {name!r}: there is one of that name: remove it first, or choose another name")
+            self._write((*known, made))
         return text
 
     def remove(self, name: str) -> None:
         """Forget a key: from now on it opens nothing. Raises NotFoundError when there is none of that name."""
-        kept = tuple(key for key in self.all() if key.name != name)
-        if len(kept) == len(self.all()):
-            raise NotFoundError(f"key {name!r}: there is none of that name")
-        self._write(kept)
+        with self._alone():
+            known = self.all()
+            kept = tuple(key for key in known if key.name != name)
+            if len(kept) == len(known):
+                raise NotFoundError(f"key {name!r}: there is none of that name")
+            self._write(kept)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let nobody else change the file meanwhile: a key that was removed would come back."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise StorageError(f"{self._path}: cannot be written: {error.strerror}") from error
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     def _signed(self) -> tuple[int, int, int] | None:
         try:
@@ -133,7 +154,6 @@ class Keys:
     def _write(self, keys: tuple[Key, ...]) -> None:
         rows = [asdict(key) for key in sorted(keys, key=lambda key: key.name)]
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(self._path) as file:
                 os.fchmod(file.fileno(), 0o600)
                 file.write(orjson.dumps({"format": 1, "keys": rows}, option=orjson.OPT_INDENT_2))

@@ -14,25 +14,29 @@ from types import TracebackType
 from typing import Any, Self
 from zoneinfo import ZoneInfo
 
-from .. import InputError, NotFoundError, QuerywrightError, StorageError
-from ..retrieval.collection import Collection, Filter, Leg, check_legs
+from .. import InputError, NotFoundError, QuerywrightError, StorageError, UnavailableError
+from ..retrieval.collection import Encode, Filter, Leg, check_legs
 from ..retrieval.encoders import load_encoder
 from ..retrieval.home import Collections, check_name
-from ..retrieval.joined import AnyCollection, Joined
+from ..retrieval.joined import AnyCollection, Joined, OneCollection
 from ..retrieval.lexical import BM25
+from ..retrieval.milvus_calls import Milvus
 from ..retrieval.passage import Document
+from ..retrieval.remote_home import RemoteCollections
 from ..retrieval.segment import Indexing
 from ..retrieval.sources import keeps_whole, read_source
-from ..retrieval.spaces import load_spaces
+from ..retrieval.spaces import Spaces, load_spaces
 from ..rewrite.catalog import Catalog
 from ..rewrite.query import Answered, Query, Rewrite, Role, Turn
 from .answer import Answer, Event
 from .backups import Backup, Backups
 from .catalogs import CatalogInfo, Catalogs, StoredCatalog, read_catalog
+from .cluster import Cluster
 from .pipeline import BOTH_LEGS, Pipeline, about
 from .remembering import Known
-from .schemas import MAX_BUDGET_MS, Info, check_budget, read_document, read_query
-from .settings import Settings
+from .schemas import MAX_BUDGET_MS, Info, NoDefaultError, check_budget, read_document, read_query
+from .settings import Engine, Settings
+from .sharding import encoding_on, groups, rewritten_on
 from .uploads import uploaded
 
 MOST_COLLECTIONS = 100
@@ -60,12 +64,7 @@ class Querywright:
         self._closed = threading.Event()
         self._pipeline = Pipeline(self.settings)
         self.catalogs = Catalogs(self.settings.home)
-        self.collection_store = Collections(
-            self.settings.home,
-            lambda: load_spaces(self.settings.encoder, load_encoder),
-            indexing(self.settings),
-            load_encoder,
-        )
+        self.collection_store = collection_store(self.settings)
 
     def reloaded(self) -> Querywright:
         """Return one with the settings as the environment and files say now; this one stays as it is.
@@ -78,6 +77,13 @@ class Querywright:
             made.collection_store = self.collection_store
         made.pipeline.share(self.pipeline)
         return made
+
+    @property
+    def local_collections(self) -> Collections:
+        """The collections in the home. Raises InputError where they are elsewhere."""
+        if not isinstance(self.collection_store, Collections):
+            raise InputError("setting engine: this works on local collections: copy the collection to one")
+        return self.collection_store
 
     @property
     def pipeline(self) -> Pipeline:
@@ -213,6 +219,27 @@ class Querywright:
         known = self._known(collection, catalog)
         return self._pipeline.rewrite_all(asked, rewriter=rewriter, known=known)
 
+    def rewrite_batches(
+        self,
+        queries: Iterable[Query],
+        *,
+        collection: str | None = None,
+        rewriter: str = "auto",
+        catalog: Catalog | None = None,
+        cluster: Cluster | None = None,
+    ) -> Iterator[list[Rewrite]]:
+        """Yield the rewrites of any number of queries in order, 256 at a time as `rewrite_all` makes them.
+
+        They are made on `cluster`, if one is given, and are the same, but for the times and tokens in them.
+        """
+        if cluster is None:
+            for group in groups(queries):
+                yield self.rewrite_all(group, collection=collection, rewriter=rewriter, catalog=catalog)
+            return
+        known = self._known(collection, catalog)
+        asked = map(self._clocked, queries)
+        yield from rewritten_on(cluster, self._pipeline, self.settings, asked, rewriter, known)
+
     def warm_up(self) -> list[str]:
         """Load what a first query would wait for: encoder, editors, the default catalog's index, the chat model.
 
@@ -225,8 +252,7 @@ class Querywright:
             lambda: [self.rewrite(query, rewriter="catalog", budget_ms=MAX_BUDGET_MS) for query in asked],
         ]
         work.append(lambda: self.collection_store.encoders().encode_queries([turn.query for turn in asked]))
-        if self.settings.default_collection in self.collection_store.names():
-            work.append(lambda: self.search("ready?"))
+        work.append(lambda: self.settings.default_collection in self.collection_store.names() and self.search("ready?"))
         if self.settings.llm:
             work.append(lambda: self._pipeline.rewriter("llm"))
         problems = []
@@ -239,8 +265,14 @@ class Querywright:
 
     def _asked(self, names: str | Sequence[str] | None, rewriter: str) -> tuple[AnyCollection, Catalog | None]:
         """Return the collections to search and the catalog that comes with them, where `rewriter` needs one."""
-        wanted = check_collections(names) or [self.settings.default_collection]
-        opened = [self.collection_store.open(name) for name in wanted]
+        named = check_collections(names)
+        wanted = named or [self.settings.default_collection]
+        try:
+            opened = [self.collection_store.open(name) for name in wanted]
+        except NotFoundError as error:
+            if named:
+                raise
+            raise NoDefaultError from error
         wanted = [] if rewriter == "none" else wanted
         catalog = next((found for name in wanted if (found := self._catalog(name))), None)
         return (opened[0] if len(opened) == 1 else Joined(opened)), catalog
@@ -250,6 +282,8 @@ class Querywright:
 
         A service does so in the background; meanwhile each is searched by the vectors that it has.
         """
+        if not isinstance(self.collection_store, Collections):
+            return  # vectors in Milvus stay those of their encoder
         for name in self.collection_store.names():
             try:
                 opened = self.collection_store.open(name)
@@ -260,10 +294,22 @@ class Querywright:
                     return
                 _log.warning("collection %r: %s", name, error)
 
+    def stop_catching_up(self) -> None:
+        """End `catch_up` after the batch that it is at."""
+        self._closed.set()
+
+    def _has_default(self) -> bool:
+        """Say whether the default collection is there to be asked; what only rewrites can do without it."""
+        try:
+            return self.settings.default_collection in self.collection_store.names()
+        except UnavailableError as error:
+            _log.warning("collection %r: %s", self.settings.default_collection, error)
+            return False
+
     def _known(self, collection: str | None, catalog: Catalog | None, budget_ms: int | None = None) -> Known:
         """Return what is known around a query about `collection`, which must exist, or the default one if it does."""
         name = self.settings.default_collection if collection is None else collection
-        if collection is None and name not in self.collection_store.names():
+        if collection is None and not self._has_default():
             return Known(catalog, budget_ms=budget_ms)
         opened = self.collection_store.open(name)
         known = Known(catalog or self._catalog(name), budget_ms=budget_ms)
@@ -391,7 +437,7 @@ class Querywright:
 
         Raises NotFoundError where there is no such collection, InputError where the file cannot be written.
         """
-        return Backups(self.settings.home, self.collection_store, self.catalogs).make(collection, Path(path))
+        return Backups(self.settings.home, self.local_collections, self.catalogs).make(collection, Path(path))
 
     def restore(self, path: str | Path, collection: str, replace: bool = False) -> Backup:  # noqa: FBT001, FBT002
         """Make a collection of a backup; with `replace`, in place of one that has the name, all at once.
@@ -400,7 +446,7 @@ class Querywright:
         all that was before or all that was restored. Raises InputError that says what is wrong with the file,
         ConflictError where the name is taken.
         """
-        backups = Backups(self.settings.home, self.collection_store, self.catalogs)
+        backups = Backups(self.settings.home, self.local_collections, self.catalogs)
         return backups.restore(Path(path), collection, replace=replace)
 
     # ---------------------------------------------------------------------------------- indexing
@@ -412,18 +458,21 @@ class Querywright:
         *,
         catalog: str | Path | None = None,
         progress: Callable[[int], None] | None = None,
+        cluster: Cluster | None = None,
     ) -> int:
         """Read files and folders into a collection, made if need be; return how many documents were read.
 
-        The catalog is put in place last. Raises InputError for an id that two sources have; what was stored
-        before an error stays, a collection that was made and got nothing goes again.
+        Texts are encoded on `cluster`, if one is given, and written here, in order. The catalog is put in place last.
+        Raises InputError for an id that two sources have; what was stored before an error stays, a collection that
+        was made and got nothing goes again.
         """
         given = read_catalog(Path(catalog)) if catalog is not None else None  # before anything is made
         with self._opened_or_made(collection) as opened:
-            total = _index(opened, list(map(Path, sources)), progress)
+            encode = encoding_on(cluster, self.settings.encoder) if cluster is not None else None
+            total = _index(opened, list(map(Path, sources)), progress, encode)
             if given is not None:
                 self.catalogs.put(collection, given.text, given.format)
-            opened.reencode()
+            opened.reencode(encode=encode)
             try:
                 opened.flush()
             except StorageError as error:  # all documents are stored; the next opening makes the index
@@ -431,7 +480,7 @@ class Querywright:
         return total
 
     @contextmanager
-    def _opened_or_made(self, name: str) -> Iterator[Collection]:
+    def _opened_or_made(self, name: str) -> Iterator[OneCollection]:
         if name in self.collection_store.names():
             yield self.collection_store.open(name)
             return
@@ -463,18 +512,35 @@ def check_collections(names: str | Sequence[str] | None) -> list[str]:
     return list(dict.fromkeys(map(check_name, names)))
 
 
+def collection_store(settings: Settings, engine: Engine | None = None) -> Collections | RemoteCollections:
+    """Return the collections of the engine that is set, or of another; nothing is connected to before it is needed."""
+
+    def encoders() -> Spaces:
+        return load_spaces(settings.encoder, load_encoder)
+
+    if (engine or settings.engine) is Engine.LOCAL:
+        return Collections(settings.home, encoders, indexing(settings), load_encoder)
+    if not settings.milvus_uri:
+        raise InputError("setting milvus_uri: the engine milvus needs it: http://HOST:19530, or a file NAME.db")
+    token = settings.milvus_token.get_secret_value() if settings.milvus_token else ""
+    milvus = Milvus(settings.milvus_uri, token, settings.milvus_seconds)
+    return RemoteCollections(milvus, settings.home, encoders, indexing(settings).bm25, load_encoder)
+
+
 def indexing(settings: Settings) -> Indexing:
     """Return how `settings` say that passages are indexed."""
     return Indexing(BM25(settings.bm25_k1, settings.bm25_b), settings.lexical_engine, settings.device)
 
 
-def _index(collection: Collection, sources: Sequence[Path], progress: Callable[[int], None] | None) -> int:
+def _index(
+    collection: OneCollection, sources: Sequence[Path], progress: Callable[[int], None] | None, encode: Encode | None
+) -> int:
     seen: dict[str, Path] = {}
     total = 0
     for source in sources:
         told = partial(_add_to, progress, total) if progress else None
         documents = _once(read_source(source), source, seen)
-        total += collection.upsert(documents, whole=keeps_whole(source), progress=told)
+        total += collection.upsert(documents, whole=keeps_whole(source), progress=told, encode=encode)
     return total
 
 

@@ -137,7 +137,7 @@ class Pipeline:
         """
         if name == "none":
             return Keep()
-        catalog = known.catalog or self._catalog
+        catalog = self.catalog(known)
         makers: dict[str, Callable[[], Rewriter]] = {
             "catalog": lambda: CatalogRewriter(catalog or Catalog("empty"), known.corpus),
             "history": lambda: HistoryRewriter(catalog),
@@ -157,7 +157,7 @@ class Pipeline:
         return Chain(
             rewriters,
             name=name,
-            catalog=known.catalog or self._catalog,
+            catalog=self.catalog(known),
             gate=Gate(self._settings.min_confidence),
             budget_seconds=self._budget(known),
             signs=known.signs,
@@ -198,18 +198,37 @@ class Pipeline:
 
         `seconds` holds a query's share of that reading.
         """
-        queries = [self._questions.resumed(query) for query in queries]
-        read = self._read_ahead(queries) if rewriter in {"auto", "editor"} else [None] * len(queries)
-        found = [
-            self.rewrite(query, rewriter=self.rewriter(rewriter, known, editor), known=known)
-            for query, editor in zip(queries, read, strict=True)
+        queries = [self.resumed(query) for query in queries]
+        read = self.read_ahead(queries, rewriter)
+        return [
+            self.rewrite_read(query, one, rewriter=rewriter, known=known)
+            for query, one in zip(queries, read, strict=True)
         ]
-        shares = [editor.known.seconds if editor else 0.0 for editor in read]
-        return [replace(one, seconds=one.seconds + share) for one, share in zip(found, shares, strict=True)]
 
-    def _read_ahead(self, queries: Sequence[Query]) -> Sequence[_Known | None]:
+    def rewrite_read(self, query: Query, read: Rewrite | None, *, rewriter: str, known: Known) -> Rewrite:
+        """Rewrite a query of which the editor has made `read` already, unless that is None; `seconds` tells both."""
+        chosen = self.rewriter(rewriter, known, _Known("editor", read) if read else None)
+        made = self.rewrite(query, rewriter=chosen, known=known)
+        return replace(made, seconds=made.seconds + read.seconds) if read else made
+
+    def resumed(self, query: Query) -> Query:
+        """Return `query` with the answer to a question that it brings; raises InputError where none can be taken."""
+        return self._questions.resumed(query)
+
+    def signed(self, rewrite: Rewrite, query: Query) -> Rewrite:
+        """Return the rewrite of `query` with a token for its question, if it asks one."""
+        return self._questions.signed(rewrite, query)
+
+    def catalog(self, known: Known) -> Catalog | None:
+        """Return the catalog that is used: the collection's, else the one that is set."""
+        return known.catalog or self._catalog
+
+    def read_ahead(self, queries: Sequence[Query], rewriter: str) -> Sequence[Rewrite | None]:
+        """Return what the editor makes of all queries at once; None where `rewriter` does not ask it, or it failed."""
+        if rewriter not in {"auto", "editor"}:
+            return [None] * len(queries)
         try:
-            return [_Known("editor", rewrite) for rewrite in self._editor.rewrite_all(queries)]
+            return self._editor.rewrite_all(queries)
         except QuerywrightError:
             pass  # it cannot be loaded: logged where that was found, and told with every query
         except Exception as error:  # noqa: BLE001 # asked one by one, only the query at fault fails
@@ -360,7 +379,7 @@ class Pipeline:
             try:
                 return self._reranking(text, fused, lambda position: snapshot.passage(position).indexed_text)
             except Exception as error:  # noqa: BLE001 # a model that is not there, is late, or of another kind
-                _log.warning("reranker failed: %s: %s", type(error).__name__, error)
+                _log.warning("reranker failed: %s", _without_texts(error))
                 trace.degrade("rerank_failed")
                 return fused
 
@@ -451,7 +470,7 @@ class _Search:
             try:
                 dense = self.snapshot.rank(texts, (Leg.DENSE,), self.depth, self.filter)
             except Exception as error:  # noqa: BLE001 # damaged weights, an unknown model, no memory
-                _log.warning("dense leg failed: %s: %s", type(error).__name__, error)
+                _log.warning("dense leg failed: %s", _without_texts(error))
                 self.trace.degrade("dense_failed")
             else:
                 found = [lists | more for lists, more in zip(found, dense, strict=True)]
@@ -527,6 +546,11 @@ def rewrite_share(confidence: float, base: float = 0.2, slope: float = 0.6) -> f
     [0.5, 0.68, 0.77]
     """
     return min(0.95, max(0.01, base + slope * confidence))
+
+
+def _without_texts(error: Exception) -> str:
+    """Return what may stand in a log of an error: other people's messages may quote a query."""
+    return str(error) if isinstance(error, QuerywrightError) else type(error).__name__
 
 
 def _reranking(settings: Settings) -> Reranking | None:

@@ -20,7 +20,9 @@ from .. import (
     StorageError,
     UnavailableError,
 )
-from .schemas import first_problem
+from ..retrieval.store import DiskFullError
+from .attempts import NOT_BEGUN
+from .schemas import NoDefaultError, first_problem
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -33,6 +35,7 @@ _STATUS: tuple[tuple[type[QuerywrightError], int], ...] = (
     (ConflictError, 409),
     (MissingExtraError, 503),
     (UnavailableError, 503),
+    (DiskFullError, 507),
     (StorageError, 503),
     (QuerywrightError, 503),
 )
@@ -61,15 +64,20 @@ def answer_problems(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_crash)
 
 
-def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-    """Return an error as RFC 9457 has it: small, and without anything of the request's body."""
+def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, *, begun: bool = True) -> Response:
+    """Return an error as RFC 9457 has it: small, and without anything of the request's body.
+
+    Where nothing was `begun` of what was asked, a 503 says so by its type: then it can be asked again, whatever it is.
+    """
     sent = ({"retry-after": "1"} if status == 503 else {}) | dict(headers or {})
-    return Response(problem_bytes(status, detail), status_code=status, media_type=MEDIA_TYPE, headers=sent)
+    body = problem_bytes(status, detail, begun=begun)
+    return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=sent)
 
 
-def problem_bytes(status: int, detail: str) -> bytes:
+def problem_bytes(status: int, detail: str, *, begun: bool = True) -> bytes:
     """Return the body of a problem document."""
-    return orjson.dumps({"title": _TITLES.get(status, "Error"), "status": status, "detail": detail[:1000]})
+    kind = {"type": NOT_BEGUN} if status == 503 and not begun else {}
+    return orjson.dumps(kind | {"title": _TITLES.get(status, "Error"), "status": status, "detail": detail[:1000]})
 
 
 async def _on_error(request: Request, error: Exception) -> Response:
@@ -77,10 +85,12 @@ async def _on_error(request: Request, error: Exception) -> Response:
     detail = str(error)
     if status >= 500:
         _log.warning("%s: %s", type(error).__name__, error)
-    if isinstance(error, StorageError) and "disk is full" in detail:
-        status = 507
-    if isinstance(error, (StorageError, UnavailableError, CatalogError)):
+    if isinstance(error, DiskFullError):
+        detail = "the service's disk is full: this was not written; searching and deleting go on"
+    elif isinstance(error, (StorageError, UnavailableError, CatalogError)):
         detail = "what is stored cannot be read or written now; the service's log says why"  # and in which file
+    elif isinstance(error, NoDefaultError):
+        pass  # it names nothing of the request
     elif isinstance(error, (NotFoundError, ConflictError)) and not request.path_params:
         # The name came in the body, of which nothing goes back; a name in the path is the caller's own.
         found = isinstance(error, ConflictError)
@@ -99,10 +109,10 @@ async def _on_invalid(_request: Request, error: Exception) -> Response:
 
 
 async def _on_http(_request: Request, error: Exception) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 400
+    status, headers = (error.status_code, error.headers) if isinstance(error, HTTPException) else (400, None)
     if status in {404, 405}:
-        return problem(status, "see /docs for the routes there are")
-    return problem(status, _TITLES.get(status, "Error"))
+        return problem(status, "see /docs for the routes there are", headers)
+    return problem(status, _TITLES.get(status, "Error"), headers)
 
 
 async def _on_crash(_request: Request, error: Exception) -> Response:

@@ -17,6 +17,7 @@ from ..rewrite.query import Rewrite
 from .answer import Answer, Event
 from .catalogs import MEDIA_TYPES, CatalogInfo, StoredCatalog
 from .exchange import current
+from .local import Querywright
 from .metrics import Metrics
 from .problems import problem
 from .schemas import (
@@ -80,6 +81,11 @@ PROBLEMS: Any = {
     "4XX": {"description": "Something in the request is wrong: what and where", "content": _PROBLEM},
     "503": {"description": "Busy, or a part is down: try again later", "content": _PROBLEM},
 }
+KEYED: Any = PROBLEMS | {
+    "401": {"description": "The key is missing or unknown", "content": _PROBLEM},
+    "403": {"description": "The key is not good for this, or another site's page asks", "content": _PROBLEM},
+}
+_WRITING: Any = {"507": {"description": "The disk is full: searching and deleting go on", "content": _PROBLEM}}
 
 
 _FILE: Any = {
@@ -112,7 +118,7 @@ class _StrictRoute(APIRoute):
 
 def routes(serving: Serving, metrics: Metrics) -> APIRouter:
     """Return the routes over what `serving` holds, which tell `metrics` of what they answered."""
-    router = APIRouter(route_class=_StrictRoute, responses=PROBLEMS)
+    router = APIRouter(route_class=_StrictRoute, responses=KEYED)
     _asking(router, serving, metrics)
     _collections(router, serving)
     _documents(router, serving)
@@ -122,15 +128,16 @@ def routes(serving: Serving, metrics: Metrics) -> APIRouter:
 
 
 def _asking(router: APIRouter, serving: Serving, metrics: Metrics) -> None:
-    def tell(answer: Answer, body: SearchOptions) -> None:
+    def tell(answer: Answer, body: SearchOptions, asked: Querywright) -> None:
         metrics.answered(answer)
         if exchange := current():
-            exchange.answered(answer, body.collection or serving.now.settings.default_collection, body.k)
+            exchange.answered(answer, body.collection or asked.settings.default_collection, body.k)
 
     @router.post("/v1/query", response_model=Answer, summary="Rewrite and search")
     def query(body: Annotated[QueryRequest, Body(openapi_examples=_EXAMPLES)]) -> Response:
-        answer = serving.now.query(body.to_query(), **_options(body))
-        tell(answer, body)
+        asked = serving.now
+        answer = asked.query(body.to_query(), **_options(body))
+        tell(answer, body, asked)
         return _json(answer)
 
     @router.post(
@@ -141,27 +148,30 @@ def _asking(router: APIRouter, serving: Serving, metrics: Metrics) -> None:
         summary="Rewrite and search, and tell of each part as soon as it is there",
     )
     def query_stream(request: Request, body: Annotated[QueryRequest, Body(openapi_examples=_EXAMPLES)]) -> EventStream:
-        events = serving.now.query_stream(body.to_query(), **_options(body))
-        return EventStream(request, _told(events, partial(tell, body=body)))
+        asked = serving.now
+        events = asked.query_stream(body.to_query(), **_options(body))
+        return EventStream(request, _told(events, partial(tell, body=body, asked=asked)))
 
     @router.post("/v1/search", response_model=Answer, summary="Search with the text as it is")
     def search(
         body: Annotated[SearchRequest, Body(examples=[{"query": "客户画像 操作指南", "k": 5}])],
     ) -> Response:
-        found = serving.now.search(body.query, collection=body.collection, k=body.k, legs=body.legs, filter=body.filter)
-        tell(found, body)
+        asked = serving.now
+        found = asked.search(body.query, collection=body.collection, k=body.k, legs=body.legs, filter=body.filter)
+        tell(found, body, asked)
         return _json(found)
 
     @router.post("/v1/rewrite", response_model=Rewrite, summary="Rewrite without searching")
     def rewrite(
         body: Annotated[RewriteRequest, Body(examples=[_EXAMPLES["ambiguity"]["value"] | {"collection": "demo"}])],
     ) -> Response:
-        made = serving.now.rewrite(
+        asked = serving.now
+        made = asked.rewrite(
             body.to_query(), collection=body.collection, rewriter=body.rewriter, budget_ms=body.budget_ms
         )
         metrics.rewritten(made)
         if exchange := current():
-            exchange.rewritten(made, body.collection or serving.now.settings.default_collection)
+            exchange.rewritten(made, body.collection or asked.settings.default_collection)
         return _json(made)
 
 
@@ -184,7 +194,9 @@ def _collections(router: APIRouter, serving: Serving) -> None:
     def collections() -> Response:
         return _json(serving.now.collections())
 
-    @router.post("/v1/collections", response_model=Info, status_code=201, summary="Make a collection")
+    @router.post(
+        "/v1/collections", response_model=Info, status_code=201, responses=_WRITING, summary="Make a collection"
+    )
     def create(body: Annotated[CollectionRequest, Body(examples=[{"name": "handbook"}])]) -> Response:
         return _json(serving.now.create_collection(body.name), status=201)
 
@@ -197,7 +209,7 @@ def _collections(router: APIRouter, serving: Serving) -> None:
 def _documents(router: APIRouter, serving: Serving) -> None:
     path = "/v1/collections/{name}/documents"
 
-    @router.post(path, response_model=Count, summary="Add or replace documents")
+    @router.post(path, response_model=Count, responses=_WRITING, summary="Add or replace documents")
     def upsert(
         name: str,
         body: Annotated[
@@ -212,6 +224,7 @@ def _documents(router: APIRouter, serving: Serving) -> None:
         "/v1/collections/{name}/files",
         response_model=Count,
         openapi_extra={"requestBody": {"required": True, "content": _FILE}},
+        responses=_WRITING,
         summary="Add the documents of one file",
     )
     def add_file(
@@ -237,6 +250,7 @@ def _documents(router: APIRouter, serving: Serving) -> None:
         "/v1/collections/{name}/flush",
         status_code=204,
         response_class=Response,
+        responses=_WRITING,
         summary="Make the index as a clean build would, and save it",
     )
     def flush(name: str) -> None:
@@ -276,6 +290,7 @@ def _catalogs(router: APIRouter, serving: Serving) -> None:
         path,
         response_model=CatalogInfo,
         openapi_extra={"requestBody": {"required": True, "content": _CATALOG}},
+        responses=_WRITING,
         summary="Give a collection a catalog of its own, in place of the one it has",
     )
     def put_catalog(

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from .. import InputError
+from .. import InputError, NotFoundError
 from ..retrieval.passage import Document, Hit
 from ..rewrite.query import Answered, Query, Rewrite, Role, Turn
 from .answer import Answer, Stage
@@ -46,6 +57,7 @@ _Condition = Annotated[
     ),
 ]
 _LEG_NAMES = ["lexical", "dense"]
+_REWRITERS = "`auto` (what fits), `none` (as typed), `catalog`, `history`, `editor` or `llm` (where one is configured)"
 _Legs = Annotated[
     Any,  # check_legs has one message for whatever else comes
     WithJsonSchema(
@@ -66,6 +78,36 @@ class Info:
 
     name: str
     documents: int | None
+
+
+class NoDefaultError(NotFoundError):
+    """No collection was named, and the default one is not there."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "collection: none was named, and there is no default collection (QUERYWRIGHT_DEFAULT_COLLECTION)"
+        )
+
+
+class _Exact(BaseModel):
+    """Holds nothing besides its fields; for another it is told which one may have been meant."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, row: object) -> object:
+        fields = cls.model_fields
+        unknown = next((key for key in row if key not in fields), None) if isinstance(row, dict) else None
+        if unknown is None:
+            return row
+        close = nearest(str(unknown), fields)
+        told = f"did you mean {close}?" if close else f"expected one of {', '.join(fields)}"
+        kind = PydanticCustomError("unknown_field", "unknown field; {told}", {"told": told})
+        # The key stands in the place, which `first_problem` tells to those only who may see it.
+        raise ValidationError.from_exception_data(
+            cls.__name__, [InitErrorDetails(type=kind, loc=(str(unknown),), input=None)]
+        )
 
 
 class TurnModel(BaseModel):
@@ -91,11 +133,15 @@ class QueryModel(BaseModel):
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
-    query: str
-    history: Annotated[list[TurnModel], Field(max_length=MAX_HISTORY)] | None = None
-    profile: dict[_Key, str | list[str]] | None = None
-    now: str | None = Field(None, description="ISO 8601 with an offset")
-    id: str | None = None
+    query: str = Field(description="what was typed, up to 4,000 characters")
+    history: Annotated[list[TurnModel], Field(max_length=MAX_HISTORY)] | None = Field(
+        None, description="the turns before it, oldest first"
+    )
+    profile: dict[_Key, str | list[str]] | None = Field(
+        None, description="what is known of the asker: keys with a text or a list of texts; `facts` for sentences"
+    )
+    now: str | None = Field(None, description="the asker's clock, ISO 8601 with an offset; the server's if absent")
+    id: str | None = Field(None, description="comes back in the rewrite")
     clarification: AnsweredModel | None = Field(None, description="the answer to a question that came back")
 
     def to_query(self) -> Query:
@@ -110,27 +156,27 @@ class QueryModel(BaseModel):
         )
 
 
-class RewriteRequest(QueryModel):
+class RewriteRequest(QueryModel, _Exact):
     """Body of POST /v1/rewrite."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    rewriter: str = "auto"
+    rewriter: str = Field("auto", description=_REWRITERS)
     budget_ms: _BudgetMs | None = None
     collection: str | None = Field(None, description="whose catalog is used; the default collection's if absent")
 
 
-class SearchOptions(BaseModel):
+class SearchOptions(_Exact):
     """What a search can say besides its text."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     collection: str | Annotated[list[str], Field(min_length=1, max_length=100)] | None = Field(
         None, description="one, or several that are searched as one; the service's default collection if absent"
     )
-    k: int = Field(10, ge=1, le=1000)
-    legs: _Legs = ["lexical", "dense"]
-    filter: dict[_Key, _Condition] | None = None
+    k: int = Field(10, ge=1, le=1000, description="how many hits")
+    legs: _Legs = Field(["lexical", "dense"], description="by words, by meaning, or both")
+    filter: dict[_Key, _Condition] | None = Field(
+        None, description="conditions on metadata, all of which must hold: a value, a list of any, or a range"
+    )
 
 
 class QueryRequest(QueryModel, SearchOptions):
@@ -138,33 +184,31 @@ class QueryRequest(QueryModel, SearchOptions):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    rewriter: str = "auto"
+    rewriter: str = Field("auto", description=_REWRITERS)
     budget_ms: _BudgetMs | None = None
 
 
 class SearchRequest(SearchOptions):
     """Body of POST /v1/search."""
 
-    query: str
+    query: str = Field(description="what is searched for, as it is")
 
 
-class CollectionRequest(BaseModel):
+class CollectionRequest(_Exact):
     """Body of POST /v1/collections."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    name: str
+    name: str = Field(description="1 to 64 of a-z, 0-9, _ and -")
 
 
-class DocumentModel(BaseModel):
+class DocumentModel(_Exact):
     """A document to store."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    doc_id: str
-    text: str
-    title: str = ""
-    metadata: dict[_Key, _Scalar | list[str]] = {}
+    doc_id: str = Field(description="1 to 512 characters, without line ends and tabs; one that is there is replaced")
+    text: str = Field(description="what is searched and found, split into passages")
+    title: str = Field("", description="searched with each passage")
+    metadata: dict[_Key, _Scalar | list[str]] = Field(
+        {}, description="what filters look at: texts, numbers, true, false or lists of texts"
+    )
 
     def to_document(self) -> Document:
         """Return the document. Raises InputError for an id that cannot be one, or text that is not Unicode."""
@@ -172,10 +216,8 @@ class DocumentModel(BaseModel):
         return Document(self.doc_id, self.text, self.title, metadata)
 
 
-class DocumentsRequest(BaseModel):
+class DocumentsRequest(_Exact):
     """Body of POST /v1/collections/NAME/documents."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     documents: list[DocumentModel] = Field(max_length=10_000)
 
@@ -308,7 +350,7 @@ _SENT = frozenset(
         DocumentModel,
     )
     for name in model.model_fields
-) | {"documents", "doc_id", "after", "limit"}
+) | {"documents", "doc_id", "after", "limit", "file"}
 """The names of fields and parameters that a request may hold."""
 
 
@@ -343,6 +385,9 @@ def _place(loc: Sequence[str | int]) -> tuple[str | int, ...]:
     return tuple(part for part in loc if part not in _MEMBERS and not str(part).startswith("list["))
 
 
+_LONGEST_NAME = 100
+"""Comparing takes the square of a name's length."""
+
 _MEMBERS = frozenset({"str", "int", "float", "bool", "[key]"})
 
 
@@ -351,10 +396,21 @@ def _expected(error: Mapping[str, Any]) -> str:
     kind, message = error["type"], str(error["msg"])
     if kind in {"model_type", "model_attributes_type", "dict_type"}:
         return "expected an object"
-    if kind == "extra_forbidden":
-        return "unknown field"
+    if kind == "path_type":
+        return "expected a path"
     if kind == "missing":
         return "required, but missing"
     if message.startswith("Input should be "):
         return f"expected {message.removeprefix('Input should be ')}"
+    message = message.removeprefix("Value error, ")
     return message[:1].lower() + message[1:]
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the one of `known` that `name` is most like, None where it is like none of them.
+
+    >>> nearest("collections", ["query", "collection"]), nearest("top", ["query", "collection"])
+    ('collection', None)
+    """
+    close = get_close_matches(name.lower(), list(known), 1) if len(name) <= _LONGEST_NAME else []
+    return close[0] if close else None

@@ -19,19 +19,25 @@ READ_SECONDS = 10.0
 """So long after its first byte, or the connection's beginning, a request must be here; bodies that come get longer."""
 
 BODY_RATE = 8192
-"""So many bytes of a body a second keep it going."""
+"""So many bytes of a body, or of an answer, a second keep it going."""
 
 WRITE_SECONDS = 10.0
-"""So long may a client leave what was sent to it, some 64 KiB, unread."""
+"""So long may a client leave unread what was sent to it, beyond some 64 KiB; who reads at `BODY_RATE` gets longer."""
 
 HEAD_BYTES = 65_536
 """Request line and headers take at most so much."""
+
+_PIPELINED = 100
+"""So many requests may wait on a connection for the answers to those before them."""
 
 _UNWANTED_BYTES = 2**20
 """So much of a body is passed over that belongs to a request which was refused."""
 
 SHUTDOWN_SECONDS = 9.0
-"""From the signal to the end; requests that are not done by then are cut off."""
+"""From the signal to the end."""
+
+_SAVING_SECONDS = 2.0
+"""So much of that is for saving indexes; requests that are not done by then are answered with 503."""
 
 
 class Config(uvicorn.Config):
@@ -46,7 +52,7 @@ class Config(uvicorn.Config):
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=max(1, int(SHUTDOWN_SECONDS - drain_seconds)),
+            timeout_graceful_shutdown=max(1, int(SHUTDOWN_SECONDS - drain_seconds - _SAVING_SECONDS)),
             **options,
         )
         self.connections = connections
@@ -67,6 +73,7 @@ class Protocol(HttpToolsProtocol):
     _fields = 0
     _begun = 0.0
     _body = 0
+    _unread = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(transport)
@@ -93,6 +100,8 @@ class Protocol(HttpToolsProtocol):
             self._refuse(431, f"headers: at most {HEAD_BYTES:,} bytes are taken")
 
     def on_message_begin(self) -> None:
+        if len(self.pipeline) >= _PIPELINED:
+            raise ValueError("too many requests before the answer to the first")
         super().on_message_begin()
         self._await_request()
 
@@ -125,14 +134,25 @@ class Protocol(HttpToolsProtocol):
         self._refuse(400, "the request is not valid HTTP/1.1")
 
     def pause_writing(self) -> None:
-        super().pause_writing()
-        self._writing = self.loop.call_later(WRITE_SECONDS, self.transport.abort)
+        # The app is not told to wait, as uvicorn's does: it would hold its slot until a slow client has read.
+        self._await_reader()
 
     def resume_writing(self) -> None:
-        super().resume_writing()
         if self._writing:
             self._writing.cancel()
             self._writing = None
+
+    def _await_reader(self) -> None:
+        self._unread = self.transport.get_write_buffer_size()
+        self._writing = self.loop.call_later(WRITE_SECONDS, self._unread_still)
+
+    def _unread_still(self) -> None:
+        """Cut off a client that has not read enough meanwhile; where more was sent to it, look again."""
+        read = self._unread - self.transport.get_write_buffer_size()
+        if 0 <= read < WRITE_SECONDS * BODY_RATE:
+            self.transport.abort()
+        else:
+            self._await_reader()
 
     def _await_request(self) -> None:
         self._begun, self._body, self._fields = self.loop.time(), 0, 0
@@ -156,7 +176,7 @@ class Protocol(HttpToolsProtocol):
 
     def _refuse(self, status: int, detail: str, headers: bytes = b"") -> None:
         """Answer for the app, which may not have heard of the request, and close."""
-        body = problem_bytes(status, detail)
+        body = problem_bytes(status, detail, begun=False)
         length = f"content-length: {len(body)}\r\n".encode()
         kind = f"content-type: {MEDIA_TYPE}\r\n".encode()
         self.transport.write(STATUS_LINE[status] + kind + length + headers + b"connection: close\r\n\r\n" + body)
@@ -175,8 +195,9 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to end at the first signal; a second one does not wait for the drain."""
         if self._ends_at is None:
-            self._life.draining = True
-            self._ends_at = time.monotonic() + self._drain_seconds
+            now = time.monotonic()
+            self._life.draining, self._life.until = True, now + SHUTDOWN_SECONDS
+            self._ends_at = now + self._drain_seconds
         else:
             super().handle_exit(sig, frame)
 

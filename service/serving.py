@@ -25,12 +25,16 @@ class Serving:
     def reload(self) -> list[str]:
         """Read settings, prompt and catalogs anew; return what could not be loaded, as `Querywright.warm_up` does.
 
-        Raises InputError that names the setting which is wrong; then all stays as it was.
+        Raises InputError that names the setting which is wrong, or what loading the encoders raises; then all stays as
+        it was.
         """
         with self._reloading:
-            made = self._now.reloaded()
+            before, made = self._now, self._now.reloaded()
+            made.collection_store.encoders().encode_queries(["ready?"])  # without them nothing could be written
             problems = made.warm_up()
             self._now = made
+            before.stop_catching_up()
+            self.catch_up()
         return problems
 
     def catch_up(self) -> None:

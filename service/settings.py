@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,11 +19,24 @@ from ..retrieval.fusion import Method
 from ..retrieval.segment import LexicalEngine
 from ..retrieval.spaces import DEFAULT_ENCODER
 from .logs import LogFormat
+from .schemas import first_problem, nearest
 
 PREFIX = "QUERYWRIGHT_"
 
+NO_SETTINGS = frozenset({f"{PREFIX}{name}" for name in ("SETTINGS", "API_KEY", "KEY")})
+"""Variables that are known besides: the file of settings, the key of the clients, and that of the examples."""
+
+_log = logging.getLogger(__name__)
+
 MOST_THREADS = 256
 """More requests are never worked on at once."""
+
+
+class Engine(StrEnum):
+    """What holds collections."""
+
+    LOCAL = "local"
+    MILVUS = "milvus"
 
 
 class Settings(BaseModel):
@@ -35,6 +50,14 @@ class Settings(BaseModel):
 
     # where collections live
     home: Path = Field(default_factory=lambda: Path.home() / ".querywright")
+    engine: Engine = Engine.LOCAL
+    """What holds collections: `local`, a folder of the home for each, or `milvus`, for several services at once."""
+    milvus_uri: str | None = None
+    """Where Milvus is: `http://HOST:19530`, with https for TLS; or a file `NAME.db`, which milvus-lite makes."""
+    milvus_token: SecretStr | None = None
+    """How it knows us: `USER:PASSWORD`, or a token of Zilliz Cloud."""
+    milvus_seconds: float = Field(default=10, gt=0, le=600)
+    """How long a call to it may take before it counts as unavailable."""
 
     # retrieval
     encoder: str = DEFAULT_ENCODER
@@ -115,7 +138,8 @@ class Settings(BaseModel):
     @property
     def indexed(self) -> tuple[object, ...]:
         """The settings that collections are opened with."""
-        return self.home, self.encoder, self.lexical_engine, self.device, self.bm25_k1, self.bm25_b
+        local = self.home, self.encoder, self.lexical_engine, self.device, self.bm25_k1, self.bm25_b
+        return *local, self.engine, self.milvus_uri, self.milvus_token, self.milvus_seconds
 
     @property
     def secret_text(self) -> str | None:
@@ -129,8 +153,12 @@ class Settings(BaseModel):
 
     @field_validator("cors_origins", mode="before")
     @classmethod
-    def _listed(cls, origins: object) -> object:
-        return tuple(filter(None, map(str.strip, origins.split(",")))) if isinstance(origins, str) else origins
+    def _listed(cls, origins: str | Iterable[object]) -> object:
+        listed = origins.split(",") if isinstance(origins, str) else origins
+        if not isinstance(listed, Iterable):
+            raise ValueError("expected a list of origins such as https://search.example.com")  # noqa: TRY004 # pydantic's
+        # An origin has no path, not even an empty one.
+        return tuple(filter(None, (str(one).strip().rstrip("/") for one in listed)))
 
     @field_validator("timezone")
     @classmethod
@@ -145,8 +173,10 @@ class Settings(BaseModel):
     def load(cls, environment: Mapping[str, str] = os.environ, **given: Any) -> Settings:  # noqa: ANN401
         """Read QUERYWRIGHT_SETTINGS (a TOML file), then QUERYWRIGHT_NAME variables, then what is `given`.
 
-        Raises InputError that names the setting.
+        Variables that set nothing are told of in the log. Raises InputError that names the setting.
         """
+        for problem in unknown_variables(environment):
+            _log.warning("%s", problem)
         file = environment.get(f"{PREFIX}SETTINGS")
         values = _read(Path(file)) if file else {}
         for name in cls.model_fields:
@@ -154,12 +184,35 @@ class Settings(BaseModel):
             if text:
                 values[name] = text
         values |= {name: value for name, value in given.items() if value is not None}
+        if unknown := next((name for name in values if name not in cls.model_fields), None):
+            raise InputError(f"setting {unknown}: there is none of that name{_meant(unknown)}")
         try:
             return cls(**values)
         except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(map(str, first["loc"]))
-            raise InputError(f"setting {name}: {first['msg']}") from error
+            told = first_problem(error.errors(include_url=False, include_input=False))
+            raise InputError(f"setting {told}") from error
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Say of each variable that begins as a setting's and is none, which one may have been meant.
+
+    >>> unknown_variables({"QUERYWRIGHT_BUDGETMS": "500", "QUERYWRIGHT_BUDGET_MS": "500"})
+    ['QUERYWRIGHT_BUDGETMS: there is no such setting; did you mean QUERYWRIGHT_BUDGET_MS?']
+    """
+    known = NO_SETTINGS | {PREFIX + name.upper() for name in Settings.model_fields}
+    names = {name.removeprefix(PREFIX).lower(): name for name in known}
+    found = []
+    for variable in environment:
+        if variable.startswith(PREFIX) and variable not in known:
+            close = nearest(variable.removeprefix(PREFIX), names)
+            found.append(f"{variable}: there is no such setting" + (f"; did you mean {names[close]}?" if close else ""))
+    return found
+
+
+def _meant(name: str) -> str:
+    """Say which setting of a file `name` may mean, and how they are written there."""
+    close = nearest(name.lower().removeprefix(PREFIX.lower()), Settings.model_fields)
+    return f"; did you mean {close}? (lower case, without {PREFIX})" if close else f" (lower case, without {PREFIX})"
 
 
 def _read(path: Path) -> dict[str, Any]:

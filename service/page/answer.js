@@ -5,11 +5,13 @@ import { bar, brief } from "./evidence.js";
 import { results } from "./hits.js";
 import { timeline } from "./timeline.js";
 import { el } from "./dom.js";
-import { known, t, time } from "./words.js";
+import { cut, known, t, time } from "./words.js";
+
+const QUOTED = 60; // characters of the query before
 
 /**
- * Return what is shown of `state`: {request, original, rewrite, answer, stages, chosen}. `act` holds what its
- * buttons do: choose(option), next(), copy(button). `card` shows evidence.
+ * Return what is shown of `state`: {request, original, rewrite, answer, stages, chosen, before, joined}. `act` holds
+ * what its buttons do: choose(option), next(), follow(), copy(button). `card` shows evidence.
  */
 export function answerView(state, act, card) {
   const { request, rewrite, answer, original, stages } = state;
@@ -19,14 +21,17 @@ export function answerView(state, act, card) {
     rewrite?.clarification ? question(rewrite, act) : null,
     rewrite?.alternatives.length ? readings(rewrite.alternatives) : null,
     rewrite?.dropped.length ? dropped(rewrite.dropped) : null,
+    answer ? goingOn(state, act) : null,
     results(original, answer?.hits, rewrite),
     stages.length ? el("section", { class: "trace" }, el("h3", {}, t("trace")), timeline(stages)) : null,
     answer ? raw(request, answer) : null,
-  ].filter(Boolean);
+  ]
+    .flat()
+    .filter(Boolean);
 }
 
 function rewriteCard({ request, rewrite, answer, chosen }, act, card) {
-  const cut = rewrite ? pieces(rewrite) : { before: [{ text: request.query, edit: null }], after: [] };
+  const cuts = rewrite ? pieces(rewrite) : { before: [{ text: request.query, edit: null }], after: [] };
   const line = (name, ...content) => [el("dt", {}, t(name)), el("dd", { class: name }, ...content)];
   const part = (draw) => (piece) => (piece.edit === null ? piece.text : draw(piece, rewrite.edits[piece.edit], request, card));
   const changed = rewrite && rewrite.decision !== "keep" && rewrite.rewrite !== rewrite.original;
@@ -36,11 +41,11 @@ function rewriteCard({ request, rewrite, answer, chosen }, act, card) {
     el(
       "dl",
       { class: "lines" },
-      line("typed", cut.before.map(part(before))),
-      changed ? line("rewritten", cut.after.map(part(after))) : null,
+      line("typed", cuts.before.map(part(before))),
+      changed ? line("rewritten", cuts.after.map(part(after))) : null,
       rewrite ? null : line("rewritten", el("span", { class: "quiet" }, t("rewriting"))),
     ),
-    rewrite ? el("div", { class: "verdict" }, verdict(rewrite, chosen), answer ? actions(act, answer) : null) : null,
+    rewrite ? el("div", { class: "verdict" }, verdict(rewrite, chosen), answer ? actions(act) : null) : null,
     changed && rewrite.edits.length ? legend(rewrite.edits) : null,
   );
 }
@@ -70,25 +75,37 @@ function after(piece, edit, request, card) {
 }
 
 function verdict(rewrite, chosen) {
-  const spent = time(rewrite.seconds);
   return el(
     "p",
     {},
     el("strong", { class: `decision ${rewrite.decision}` }, t(rewrite.decision)),
     el("span", {}, `${t("confidence")} `, bar(rewrite.confidence)),
-    el("span", { class: "quiet" }, rewrite.rewriter === "none" ? t("untouched", spent) : t("by", rewrite.rewriter, spent)),
+    el("span", { class: "quiet" }, by(rewrite)),
     chosen ? el("span", { class: "chosen" }, t("you_answered", chosen)) : null,
   );
 }
 
-function actions(act, answer) {
-  const button = (key, onclick, title = null) => el("button", { type: "button", class: "small", onclick, title }, t(key));
-  return el(
-    "p",
-    { class: "actions" },
-    answer.hits.length ? button("ask_next", act.next, t("ask_next_label")) : null,
-    button("copy_curl", (event) => act.copy(event.currentTarget)),
-  );
+/** Say who made the rewrite, or who looked for one in vain. */
+function by({ rewriter, seconds, steps }) {
+  const spent = time(seconds);
+  if (rewriter !== "none") return t("by", rewriter, spent);
+  const looked = steps.filter(({ note }) => !note.startsWith("not asked"));
+  if (!looked.length) return t("untouched", spent);
+  const all = looked.every(({ note }) => note === "nothing to add");
+  return t(all ? "nothing_to_add" : "nothing_taken", looked.length, spent);
+}
+
+const small = (key, onclick, title = null) => el("button", { type: "button", class: "small", onclick, title }, t(key));
+const actions = (act) => el("p", { class: "actions" }, small("copy_curl", (event) => act.copy(event.currentTarget)));
+
+/** Offer what makes the next query a follow-up, and what makes this one a follow-up to the one `before`. */
+function goingOn({ rewrite, answer, before, joined }, act) {
+  const line = (text, ...more) => el("p", { class: "next" }, el("span", { class: "quiet" }, text), ...more);
+  return [
+    before && !rewrite.clarification ? line(t("alone", cut(before.request.query, QUOTED)), small("follow", act.follow)) : null,
+    joined ? line(t("joined")) : null,
+    answer.hits.length && !joined ? line(t("not_joined"), small("ask_next", act.next, t("ask_next_label"))) : null,
+  ];
 }
 
 function legend(edits) {
@@ -97,7 +114,8 @@ function legend(edits) {
     "p",
     { class: "legend" },
     kinds.map((kind) => el("span", { class: `sign ${kind}` }, t(kind))),
-    el("span", { class: "quiet" }, t("explain")),
+    el("span", { class: "quiet drags" }, t("explain")),
+    el("span", { class: "quiet taps" }, t("explain_tap")),
   );
 }
 
@@ -106,7 +124,7 @@ function told(rewrite, answer) {
   const words = known(`degraded_${reason}`) ? t(`degraded_${reason}`) : t("degraded_other", reason);
   return [
     reason ? el("p", { class: "notice warn" }, el("strong", {}, t("degraded")), " ", words, " ", el("code", {}, reason)) : null,
-    rewrite.truncated ? el("p", { class: "notice" }, t("truncated")) : null,
+    rewrite.truncated ? el("p", { class: "quiet small" }, t("truncated")) : null,
   ];
 }
 

@@ -29,18 +29,13 @@ export const json = (value, options = {}) => ({
  * come. Returns the answer. Throws Problem, or AbortError when `signal` says so.
  */
 export async function ask(request, on, signal) {
-  try {
-    return await streamed(await send("v1/query/stream", json(request, { signal })), on);
-  } catch (problem) {
-    if (![404, 405].includes(problem.status)) throw problem;
+  const response = await send("v1/query/stream", json(request, { signal }));
+  for await (const { event, data } of events(response.body)) {
+    if (event === "answer") return data;
+    if (event === "problem") throw new Problem(data);
+    on(event, data);
   }
-  const { query, collection, k } = request; // a service that does not stream
-  const [answer, original] = await Promise.all([
-    call("v1/query", json(request, { signal })),
-    call("v1/search", json({ query, collection, k }, { signal })),
-  ]);
-  on("hits", { hits: original.hits });
-  return answer;
+  return broken();
 }
 
 /** Return where a route is; a key that stands in the page's own address stays out of it. */
@@ -73,47 +68,45 @@ async function told(response) {
   };
 }
 
-async function read(response) {
-  try {
-    return await response.json();
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Problem({ title: t("broken_stream"), detail: t("unreachable_detail") });
-  }
-}
+const read = (response) => response.json().catch(broken);
 
-async function streamed(response, on) {
-  try {
-    for await (const { event, data } of events(response.body)) {
-      if (event === "answer") return data;
-      if (event === "problem") throw new Problem(data);
-      on(event, data);
-    }
-  } catch (error) {
-    if (error instanceof Problem || error.name === "AbortError") throw error;
-  }
+/** Throw the Problem of an answer that ended too early, or the AbortError that ended it. */
+function broken(error) {
+  if (error?.name === "AbortError") throw error;
   throw new Problem({ title: t("broken_stream"), detail: t("unreachable_detail") });
 }
 
-/** Read server-sent events, each {event, data} with its data as JSON. */
+/** Read server-sent events, each {event, data} with its data as JSON. Throws Problem where they cannot be read. */
 async function* events(body) {
   let buffer = "";
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   for (;;) {
-    const { value, done } = await reader.read();
+    const { value, done } = await reader.read().catch(broken);
     if (done) return;
     const blocks = (buffer + value).replaceAll("\r\n", "\n").split("\n\n");
     buffer = blocks.pop();
     for (const block of blocks) {
       const fields = Object.groupBy(block.split("\n"), (line) => line.split(":", 1)[0]);
       const text = (name) => (fields[name] ?? []).map((line) => line.slice(name.length + 1).replace(/^ /, "")).join("\n");
-      if (fields.data) yield { event: text("event") || "message", data: JSON.parse(text("data")) };
+      if (fields.data) yield { event: text("event") || "message", data: parsed(text("data")) };
     }
   }
 }
 
-/** Return a request as a command for a shell. */
-export function curl(path, request) {
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    return broken(error);
+  }
+}
+
+/** Say whether the service asks for keys. */
+export const guarded = async () => Boolean((await call("openapi.json")).security?.length);
+
+/** Return a request as a command for a shell; one `withKey` takes it from the shell's environment. */
+export function curl(path, request, withKey) {
   const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
-  return `curl -s ${quoted(address(path))} -H 'content-type: application/json' -d ${quoted(JSON.stringify(request, null, 2))}`;
+  const key = withKey ? ` -H "authorization: Bearer $QUERYWRIGHT_KEY"` : "";
+  return `curl -s ${quoted(address(path))} -H 'content-type: application/json'${key} -d ${quoted(JSON.stringify(request, null, 2))}`;
 }

@@ -35,7 +35,7 @@ export function build(names, done) {
   function add(found) {
     if (state.running || !found.length) return;
     if (!state.files.some((file) => file.state !== "done")) state.files = [];
-    if (!state.files.length) $("build-name").value ||= named(found);
+    if (!state.files.length) $("build-name").value ||= named(found, names());
     const chosen = new Set(found.map(({ path }) => path)); // what is chosen again has been mended
     state.files = [...state.files.filter((file) => !chosen.has(file.path)), ...found.map(listed)];
     $("files").replaceChildren(...state.files.map((file) => file.row));
@@ -157,11 +157,13 @@ function tell(file, state, detail = "") {
   translate(file.row);
 }
 
-/** Propose a collection's name: the folder's, else the first file's, as far as a name may hold it. */
-function named([{ path }]) {
-  const [first] = path.split("/");
-  const plain = first.replace(/\.[^.]*$/, "").toLowerCase().replaceAll(/[^a-z0-9_-]+/g, "-").replaceAll(/^-+|-+$/g, "");
-  return plain.slice(0, 64) || "documents";
+/** Propose a collection's name that is not among `names`: the folder's, as far as a name may hold it. */
+function named(found, names) {
+  const [, folder = ""] = found.map(({ path }) => /^([^/]+)\//.exec(path)).find(Boolean) ?? [];
+  const plain = folder.toLowerCase().replaceAll(/[^a-z0-9_-]+/g, "-").replaceAll(/^-+|-+$/g, "").slice(0, 60) || "documents";
+  let name = plain;
+  for (let n = 2; names.includes(name); n += 1) name = `${plain}-${n}`;
+  return name;
 }
 
 function size(files) {

@@ -25,11 +25,11 @@ function routes(api) {
 const method = (route) => el("span", { class: `method ${route.method}` }, route.method.toUpperCase());
 
 function list(groups) {
-  const link = (route) => el("a", { href: `#${route.id}` }, method(route), route.path.replace("/v1", ""));
+  const link = (route) => el("a", { href: `#${route.id}` }, method(route), el("span", { class: "path" }, route.path));
   return groups.flatMap(([name, found]) => [el("h2", {}, t(name)), ...found.map(link)]);
 }
 
-function section(route, api) {
+function section(route, api, collection) {
   const bodies = Object.entries(route.requestBody?.content ?? {});
   return el(
     "section",
@@ -41,7 +41,7 @@ function section(route, api) {
     bodies.map(([type, content]) => body(type, content, api)),
     el("h3", {}, t("responses")),
     replies(route.responses),
-    tryout(route, bodies),
+    tryout(route, bodies, api, collection),
   );
 }
 
@@ -122,11 +122,14 @@ function replies(found) {
 
 // ----------------------------------------------------------------------------------------- trying
 
-function tryout(route, bodies) {
+/** Return a form that calls a route. What only reads or asks is filled in with a `collection` that there is. */
+function tryout(route, bodies, api, collection) {
   const asked = (route.parameters ?? []).map((each) => ({ ...each, input: el("input", { type: "text", required: each.required, autocomplete: "off" }) }));
   const [media, content] = bodies[0] ?? [];
   const area = media ? el("textarea", { spellcheck: "false", "aria-label": t("body") }) : null;
-  if (area) area.value = samples(content)[0]?.text ?? "";
+  if (area) area.value = filled(samples(content)[0]?.text ?? "", content.schema, api, collection);
+  const name = asked.find((each) => each.in === "path" && each.name === "name");
+  if (name && route.method === "get") name.input.value = collection ?? "";
   const said = el("div", { role: "status" });
   async function send(event) {
     event.preventDefault();
@@ -147,6 +150,12 @@ function tryout(route, bodies) {
   return el("details", { class: "tryout" }, el("summary", {}, t("try_it")), form, said);
 }
 
+/** Put the collection into the example of a body that can name one. */
+function filled(text, schema, api, collection) {
+  if (!collection || !text || !inner(schema, api)?.properties.collection) return text;
+  return JSON.stringify({ ...JSON.parse(text), collection }, null, 2);
+}
+
 function pretty(text) {
   try {
     return JSON.stringify(JSON.parse(text), null, 2);
@@ -157,13 +166,20 @@ function pretty(text) {
 
 // ------------------------------------------------------------------------------------------- page
 
+/** Return the collection that the examples are about, else any, none where they cannot be listed. */
+async function existing() {
+  const names = (await call("v1/collections").catch(() => [])).map(({ name }) => name);
+  return names.includes("demo") ? "demo" : names[0];
+}
+
 async function draw() {
   try {
     const api = await call("openapi.json");
     const groups = routes(api);
+    const collection = await existing();
     $("list").replaceChildren(...list(groups));
     const intro = el("p", {}, t("reference_intro"), " ", el("a", { href: "openapi.json" }, "openapi.json"), ` · ${api.info.version}`);
-    $("routes").replaceChildren(intro, ...groups.flatMap(([, found]) => found.map((route) => section(route, api))));
+    $("routes").replaceChildren(intro, ...groups.flatMap(([, found]) => found.map((route) => section(route, api, collection))));
     translate(document);
   } catch (problem) {
     $("routes").replaceChildren(problemView(problem, draw));

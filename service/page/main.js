@@ -1,14 +1,14 @@
 // The playground: what is typed and known goes out, what comes back is drawn.
 
 import { answerView } from "./answer.js";
-import { Problem, ask, call, curl } from "./api.js";
+import { Problem, ask, call, curl, guarded } from "./api.js";
 import { build } from "./build.js";
 import { context } from "./context.js";
 import { $, el, keep, kept } from "./dom.js";
 import { evidence } from "./evidence.js";
 import { EXAMPLES } from "./examples.js";
 import { problemView } from "./problem.js";
-import { frame, isChinese, onLanguage, t, time } from "./words.js";
+import { cut, frame, isChinese, onLanguage, t, time } from "./words.js";
 
 const SHOWN = 10; // results
 const DEMO = "demo"; // the collection that the examples are about
@@ -19,6 +19,7 @@ const card = evidence(known);
 let collections = [];
 let running = new AbortController();
 let state = null; // what was asked, and what came of it so far
+const withKey = guarded().catch(() => false); // what fails is said by what is asked for next
 
 // ------------------------------------------------------------------------------------------- asking
 
@@ -35,7 +36,8 @@ async function asked(chosen = null) {
   running = new AbortController();
   const { signal } = running;
   const clarification = chosen ? { token: chosen.token, value: chosen.value } : undefined;
-  const mine = { request: { ...asking, clarification }, original: null, rewrite: null, answer: null, stages: [], chosen };
+  const before = answeredBefore(asking);
+  const mine = { request: { ...asking, clarification }, original: null, rewrite: null, answer: null, stages: [], chosen, before };
   state = mine;
   draw();
   say(t("searching"));
@@ -54,6 +56,12 @@ async function asked(chosen = null) {
   draw();
 }
 
+/** Return the state before, where what is asked now may follow up on it, but nothing of it goes along. */
+function answeredBefore({ query, collection, history }) {
+  if (!state?.answer?.hits.length || history || collection !== state.request.collection) return null;
+  return query === state.request.query ? state.before : { ...state, before: null };
+}
+
 function heard(mine, event, data) {
   if (event === "stage") mine.stages = [...mine.stages, data];
   if (event === "hits") mine.original = data.hits;
@@ -64,17 +72,20 @@ function heard(mine, event, data) {
 const act = {
   choose: (option) => asked({ ...option, token: state.rewrite.clarification.token, question: state.rewrite.clarification.question }),
   next() {
-    const { request, chosen, answer } = state;
-    const said = (role, text) => ({ role, text });
-    const question = chosen ? [said("assistant", chosen.question), said("user", chosen.label)] : [];
-    const first = Array.from(answer.hits[0].text);
-    const text = first.length > SAID ? `${first.slice(0, SAID - 1).join("")}…` : first.join("");
-    known.add([said("user", request.query), ...question, said("assistant", text)]);
+    known.add(turns(state));
+    state.joined = true;
+    draw();
+    say(t("joined"));
     $("query").value = "";
     $("query").focus();
   },
+  follow() {
+    known.add(turns(state.before));
+    $("query").value = state.request.query;
+    asked();
+  },
   async copy(button) {
-    const text = curl("v1/query", state.request);
+    const text = curl("v1/query", state.request, await withKey);
     try {
       await navigator.clipboard.writeText(text);
       button.textContent = t("copied");
@@ -87,6 +98,13 @@ const act = {
   },
 };
 
+/** Return what was asked and answered as turns of a conversation. */
+function turns({ request, chosen, answer }) {
+  const said = (role, text) => ({ role, text });
+  const question = chosen ? [said("assistant", chosen.question), said("user", chosen.label)] : [];
+  return [said("user", request.query), ...question, said("assistant", cut(answer.hits[0].text, SAID))];
+}
+
 // ------------------------------------------------------------------------------------------ drawing
 
 const say = (text) => ($("status").textContent = text);
@@ -94,7 +112,7 @@ const say = (text) => ($("status").textContent = text);
 function draw() {
   card.hide();
   if (!state) {
-    $("answer").replaceChildren(welcome());
+    $("answer").replaceChildren(isDemo() ? welcome() : beginning());
     return;
   }
   const { problem, chosen } = state;
@@ -125,6 +143,21 @@ function welcome() {
   );
 }
 
+/** Say how to begin where there are no examples. */
+function beginning() {
+  const open = el("button", { type: "button", class: "small", onclick: building.open }, t("build"));
+  const drop = [el("span", { class: "drags" }, t("begin_drop")), el("span", { class: "taps" }, t("begin_tap"))];
+  const steps = [[drop, " ", open], t("begin_ask"), t("begin_next")];
+  return el(
+    "section",
+    { class: "welcome begin" },
+    el("h2", {}, t("begin")),
+    el("ol", {}, steps.map((step) => el("li", {}, el("span", {}, step)))),
+  );
+}
+
+const isDemo = () => $("collection").value === DEMO;
+
 const WELCOME = {
   zh: [
     ["missing_entity", "CRM 系统中客户画像功能的操作指南"],
@@ -149,8 +182,8 @@ function examples() {
         class: "chip",
         onclick() {
           $("query").value = example.query;
-          if (collections.some(({ name }) => name === DEMO)) $("collection").value = DEMO;
           known.fill(example);
+          state = null; // nothing that an example follows up on
           asked();
         },
       },
@@ -160,6 +193,7 @@ function examples() {
   const languages = isChinese() ? ["zh", "en"] : ["en", "zh"];
   const line = (language) => el("p", { class: `chips ${language}` }, EXAMPLES[language].map(chip(language)));
   $("examples").replaceChildren(...languages.map(line));
+  $("examples").hidden = !isDemo();
 }
 
 // -------------------------------------------------------------------------------------- collections
@@ -184,6 +218,8 @@ async function listCollections(chosen = null) {
     $("collection").value = chosen;
     keep("collection", chosen);
   }
+  examples();
+  draw();
 }
 
 // --------------------------------------------------------------------------------------- the page
@@ -198,7 +234,11 @@ $("ask").addEventListener("submit", (event) => {
   event.preventDefault();
   asked();
 });
-$("collection").addEventListener("change", () => keep("collection", $("collection").value));
+$("collection").addEventListener("change", () => {
+  keep("collection", $("collection").value);
+  examples();
+  draw();
+});
 $("build-open").addEventListener("click", building.open);
 document.addEventListener("keydown", (event) => {
   if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
@@ -207,8 +247,8 @@ document.addEventListener("keydown", (event) => {
   $("query").select();
 });
 onLanguage(() => {
-  examples();
   choices();
+  examples();
   draw();
 });
 const narrow = matchMedia("(max-width: 60rem)");
@@ -216,8 +256,6 @@ const fold = () => ($("context").open = !narrow.matches);
 narrow.addEventListener("change", fold);
 fold();
 known.fill({});
-examples();
-draw();
 await listCollections();
 if (!narrow.matches) $("query").focus({ preventScroll: true }); // on a phone that would bring up the keyboard
 document.documentElement.dataset.ready = "";

@@ -1,6 +1,7 @@
 // The trace as bars over time.
 
 import { el } from "./dom.js";
+import { noted } from "./notes.js";
 import { known, t, time } from "./words.js";
 
 /** Return a table of the stages: when each began and how long it took. */
@@ -27,7 +28,7 @@ function row({ stage, start, seconds, note }, end) {
     el("th", { scope: "row", title: stage }, label(stage)),
     el("td", { class: "lane", title: `${time(start)} + ${time(seconds)}` }, filled),
     el("td", { class: "n" }, time(seconds)),
-    el("td", { class: "note" }, note),
+    el("td", { class: "note" }, noted(note)),
   );
 }
 

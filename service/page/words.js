@@ -31,7 +31,7 @@ export const WORDS = {
   context: ["What is known", "已知信息"],
   context_short: [(t, p) => `${t} ${t === 1 ? "turn" : "turns"}, ${p} profile ${p === 1 ? "value" : "values"}`, (t, p) => `对话 ${t} 轮，用户信息 ${p} 条`],
   conversation: ["Conversation", "对话"],
-  no_turns: ["No earlier turns", "没有之前的对话"],
+  no_turns: ["No earlier turns. To ask a follow-up, choose “Continue from it” under an answer.", "没有之前的对话。要追问，请点答案下方的“接着问”。"],
   add_turn: ["Add turn", "添加一轮"],
   turn_text: [(n) => `Text of turn ${n}`, (n) => `第 ${n} 轮的内容`],
   role: [(n) => `Who said turn ${n}`, (n) => `第 ${n} 轮的说话人`],
@@ -60,8 +60,14 @@ export const WORDS = {
   confidence: ["confidence", "可信度"],
   by: [(name, time) => `by ${name} in ${time}`, (name, time) => `由 ${name} 完成，用时 ${time}`],
   untouched: [(time) => `no rewriter was needed, ${time}`, (time) => `无需改写器，用时 ${time}`],
-  explain: ["Point at a highlighted part, or tab to it, to see where it comes from.", "指向或点按高亮处（也可用 Tab 键），可看到依据。"],
-  truncated: ["The conversation was too long to be read whole; its latest turns were.", "对话太长，只读了最近的部分。"],
+  nothing_to_add: [(n, time) => `nothing to add: ${n} ${n === 1 ? "rewriter" : "rewriters"} looked, ${time}`, (n, time) => `没有可补的：${n} 个改写器看过，用时 ${time}`],
+  nothing_taken: [(n, time) => `no edit taken: ${n} ${n === 1 ? "rewriter" : "rewriters"} looked, ${time}`, (n, time) => `没有采纳修改：${n} 个改写器看过，用时 ${time}`],
+  explain: ["Point at a highlighted part, or tab to it, to see where it comes from.", "指向高亮处（或用 Tab 键），可看到依据。"],
+  explain_tap: ["Tap a highlighted part to see where it comes from.", "点按高亮处，可看到依据。"],
+  truncated: [
+    "Some of the text was not read: of each turn its beginning was, of the latest turns more.",
+    "有些文字没有读入：每轮对话读开头部分，越近的读得越多。",
+  ],
   searching: ["Searching…", "检索中…"],
   rewriting: ["Rewriting…", "改写中…"],
   answered: [(what, n, time) => `${what}; ${n} results in ${time}`, (what, n, time) => `${what}，${n} 条结果，用时 ${time}`],
@@ -133,8 +139,12 @@ export const WORDS = {
   out: ["out", "移出"],
   out_label: ["No longer among the results", "不再出现在结果中"],
   score: ["score", "得分"],
-  ask_next: ["Ask next", "继续追问"],
+  not_joined: ["This answer is not part of the conversation yet.", "这个答案还不在对话里。"],
+  ask_next: ["Continue from it", "接着问"],
   ask_next_label: ["Put this query and its first result into the conversation", "把这次的查询和第一条结果放进对话"],
+  joined: ["Put into the conversation. Type a follow-up above.", "已放进对话，可在上方输入追问。"],
+  alone: [(query) => `Asked without a conversation. Does it follow up on “${query}”?`, (query) => `这次没有带上对话。是在追问“${query}”吗？`],
+  follow: ["Ask it as a follow-up", "作为追问再问一次"],
   copy_curl: ["Copy as curl", "复制 curl 命令"],
   copied: ["Copied", "已复制"],
   as_json: ["Answer as JSON", "JSON 格式的回答"],
@@ -151,6 +161,22 @@ export const WORDS = {
   stage_rerank: ["rerank", "重排"],
   stage_rewriter: [(name) => `rewriter ${name}`, (name) => `改写器 ${name}`],
 
+  // the timeline's notes
+  note_searched: [(texts, lists) => `${texts} ${texts === "1" ? "text" : "texts"}, ${lists} ${lists === "1" ? "list" : "lists"}`, (texts, lists) => `${texts} 条文本，${lists} 个列表`],
+  note_lists: [(n) => `${n} ${n === "1" ? "list" : "lists"}`, (n) => `${n} 个列表`],
+  note_read: [(legs) => `read by ${legs}`, (legs) => `检索路：${legs.replaceAll("lexical", "关键词").replaceAll("dense", "向量").replaceAll("no leg", "无").replaceAll(", ", "、")}`],
+  note_none: ["none", "无"],
+  note_decision: [(decision) => decision, (decision) => WORDS[decision][1]],
+  note_nothing: ["nothing to add", "没有可补的"],
+  note_no_time: ["not asked: no time left", "未询问：没有时间了"],
+  note_found: ["not asked: what was typed finds what it says", "未询问：原文已能找到所说的内容"],
+  note_not_asked: [(why) => `not asked: ${why}`, (why) => `未询问：${why}`],
+  note_failed: [(reason) => `failed: ${reason}`, (reason) => `出错：${reason}`],
+  note_judged: [
+    (decision, sure, dropped, why) => `${decision} ${sure}${dropped ? `, ${dropped} ${dropped === "1" ? "edit" : "edits"} dropped` : ""}${why ? `: ${why}` : ""}`,
+    (decision, sure, dropped, why) => `${WORDS[decision][1]} ${sure}${dropped ? `，${dropped} 处修改不取` : ""}${why ? `：${NOT_TAKEN[why] ?? why}` : ""}`,
+  ],
+
   // empty
   welcome: ["What it does", "它做什么"],
   welcome_text: [
@@ -160,6 +186,15 @@ export const WORDS = {
   welcome_missing_entity: ["Something is not named", "没说是什么"],
   welcome_vague_dimension: ["Which figure, where, when", "没说哪个指标、哪里、何时"],
   welcome_ambiguity: ["A name with several senses", "一个名字几种意思"],
+
+  begin: ["How to begin", "从这里开始"],
+  begin_drop: ["Drop files or folders anywhere on this page, or choose them:", "把文件或文件夹拖到页面任意处，或选择："],
+  begin_tap: ["Choose the files to be searched:", "选择要检索的文件："],
+  begin_ask: ["Ask, as you would ask a colleague. The collection is chosen above the query.", "像问同事那样提问。集合在查询框上方选择。"],
+  begin_next: [
+    "Choose “Continue from it” under an answer, and follow-ups are understood from the conversation.",
+    "点答案下方的“接着问”，之后的追问会结合对话来理解。",
+  ],
 
   // what goes wrong
   unreachable: ["The service cannot be reached", "连不上服务"],
@@ -224,6 +259,14 @@ export const WORDS = {
   in_header: ["header", "请求头"],
 };
 
+/** Why a rewrite is not taken, as the service says it. */
+const NOT_TAKEN = {
+  "nothing is left": "没有剩下的修改",
+  "it brings nothing": "没有带来新内容",
+  "not sure enough": "把握不够",
+  "not what its edits make of the query": "与所列修改不符",
+};
+
 const changed = new Set();
 
 /** Say whether the page speaks Chinese now. */
@@ -235,6 +278,12 @@ const count = (n) => n.toLocaleString("en-US");
 export function t(key, ...values) {
   const phrase = WORDS[key][isChinese() ? 1 : 0];
   return typeof phrase === "function" ? phrase(...values) : phrase;
+}
+
+/** Return a text, cut where it has more than `most` characters. */
+export function cut(text, most) {
+  const points = Array.from(text);
+  return points.length > most ? `${points.slice(0, most - 1).join("")}…` : text;
 }
 
 /** Say whether there is such a phrase. */

@@ -1,13 +1,18 @@
 """EIO, a full disk, short writes; `python -m durability errors` makes the long run."""
 
+import errno
+import os
+import re
+import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import uvicorn
 from durability.errors import KINDS, LAYERS, FullDisk, errors
-from durability.interception import intercepted
+from durability.interception import Call, Real, intercepted
 
 from querywright import Querywright
 from querywright.service.app import create_app
@@ -58,3 +63,29 @@ def test_on_a_full_disk_the_service_answers_507_searches_and_deletes(tmp_path: P
         client.post("/v1/collections/full/documents", json={"documents": texts[100:]}).raise_for_status()
         (info,) = client.get("/v1/collections").raise_for_status().json()
         assert info["documents"] == 195
+
+
+def test_on_a_full_disk_a_catalog_and_a_file_are_answered_507(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(call: Call, real: Real) -> Any:
+        if call.name in ("mkdir", "create", "sync"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(call.data) if call.name == "write" else real()
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path.resolve()))
+    with httpx.Client(base_url=url) as client:
+        client.post("/v1/collections", json={"name": "full"}).raise_for_status()
+        catalog = "/v1/collections/full/catalog"
+        toml = {"content-type": "application/toml"}
+        client.put(catalog, content=b'name = "kept"', headers=toml).raise_for_status()
+        with intercepted(full, tmp_path.resolve()):
+            answers = [
+                client.put(catalog, content=b'name = "lost"', headers=toml),
+                client.post("/v1/collections/full/files", params={"file": "a.md"}, content=b"# A guide"),
+                client.post("/v1/collections", json={"name": "another"}),
+            ]
+        for answer in answers:
+            assert answer.status_code == 507
+            assert re.fullmatch("the service's disk is full: .*searching and deleting go on", answer.json()["detail"])
+        assert client.get(catalog).text == 'name = "kept"'

@@ -33,7 +33,7 @@ from querywright.retrieval.collection import Collection
 from querywright.retrieval.home import Collections
 from querywright.retrieval.passage import Document
 from querywright.retrieval.restoring import alone, put_in_place, scratch, settle
-from querywright.retrieval.store import STORE_FILE, Store
+from querywright.retrieval.store import STORE_FILE, Store, UnreadableError
 
 LEXICAL = ("lexical",)
 
@@ -442,8 +442,11 @@ def test_a_junk_plan_is_told(tmp_path: Path) -> None:
 
 
 def test_scratch_folders_of_the_dead_go(tmp_path: Path) -> None:
-    left = tmp_path / ".querywright-0123"
+    left = tmp_path / ".querywright-0123456789abcdef"
     left.mkdir()
+    homes = [tmp_path / name for name in (".querywright", ".querywright-2", ".querywright-dev")]
+    for home in homes:
+        home.mkdir()
     (left / "file").write_text("x")
     with scratch(tmp_path) as first:
         assert not left.exists()
@@ -451,7 +454,7 @@ def test_scratch_folders_of_the_dead_go(tmp_path: Path) -> None:
             assert first.exists()
             assert second.exists()
             assert first != second
-    assert list(tmp_path.iterdir()) == []
+    assert sorted(tmp_path.iterdir()) == homes
 
 
 # ------------------------------------------------------------------------------------------- archives
@@ -539,3 +542,30 @@ def test_memory_stays_bounded(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert (tmp_path / "out" / "large").stat().st_size == 64 * 2**20
     shutil.rmtree(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("'encoder TEXT NOT NULL', 'encoder TEXT NOT NULL CHECK (length(doc_id) < 3)'", "which no collection does"),
+        ("'REFERENCES documents ON DELETE CASCADE', 'REFERENCES documents'", "not a collection's"),
+        ("'title TEXT NOT NULL', 'title TEXT NOT NULL DEFAULT 1'", "which no collection does"),
+    ],
+)
+def test_tables_that_would_refuse_what_is_written_later(tmp_path: Path, change: str, says: str) -> None:
+    path = made(tmp_path / "c", None, *documents("red"))
+    with closing(apsw.Connection(str(path))) as connection:
+        connection.pragma("writable_schema", 1)
+        connection.execute(f"UPDATE sqlite_schema SET sql = replace(sql, {change})")
+        assert connection.changes()
+    with pytest.raises(UnreadableError, match=says):
+        check_store(path)
+
+
+@pytest.mark.parametrize("metadata", ["[1]", '"x"', "1", "null", '{"a": null}', '{"a": {"b": 1}}', "{"])
+def test_metadata_that_no_document_has(tmp_path: Path, metadata: str) -> None:
+    path = made(tmp_path / "c", None, *documents("red"))
+    with closing(apsw.Connection(str(path))) as connection:
+        connection.execute("UPDATE documents SET metadata = ? WHERE doc_id = 'd3'", (metadata,))
+    with pytest.raises(UnreadableError, match="damaged: it holds metadata"):
+        check_store(path)

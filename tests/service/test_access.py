@@ -8,6 +8,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -108,6 +109,12 @@ def test_what_changes_anything_needs_more_than_read(home: Path) -> None:
     assert needed("DELETE", "/v1/collections/none/documents") is Scope.WRITE
 
 
+def test_a_newline_does_not_make_a_route_another(guarded: str, keys: Mapping[Scope, str]) -> None:
+    """The patterns of the routes let one by at the end."""
+    for path in ("/v1/reload%0A", "/v1/collections/kept%0A", "/v1/search%0A"):
+        assert httpx.post(f"{guarded}{path}", headers=bearer(keys[Scope.WRITE])).status_code == 403, path
+
+
 def test_keys_are_asked_for_before_the_body(guarded: str, keys: Mapping[Scope, str]) -> None:
     """The answer comes though the body never does."""
     parts = urlsplit(guarded)
@@ -140,6 +147,7 @@ def test_pages_of_other_sites_cannot_use_what_a_browser_remembers(guarded: str, 
     for origin, status in [
         ("https://evil.example", 403),
         ("null", 403),
+        ("http://[", 403),
         (guarded, 200),
         ("https://ok.example", 200),
     ]:
@@ -195,6 +203,13 @@ def test_a_broken_file_leaves_the_keys_that_were_known(tmp_path: Path) -> None:
             Keys(path).find(key)
     path.unlink()
     assert running.find(key) is None
+
+
+def test_keys_that_are_made_at_once_are_all_kept(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: Keys(path).add(f"k{number}", Scope.READ), range(32)))
+    assert len(Keys(path).all()) == 32
 
 
 def test_texts_of_keys_are_not_kept(tmp_path: Path) -> None:

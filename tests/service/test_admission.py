@@ -22,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 from querywright import Querywright, Settings
 from querywright.service import cli, server
 from querywright.service.admission import Admission, Life
+from querywright.service.attempts import NOT_BEGUN
 from querywright.service.server import Config, Server
 
 TIMEOUT = 20
@@ -71,9 +72,10 @@ class Work:
 
 @contextmanager
 def running(app: object, **options: float) -> Iterator[tuple[str, int]]:
-    config = Config(
-        app, port=0, log_level="critical", lifespan="off", **({"connections": 100, "drain_seconds": 0} | options)
-    )
+    graceful = options.pop("graceful", 3)
+    given = {"connections": 100, "drain_seconds": 0} | options
+    config = Config(app, port=0, log_level="critical", lifespan="off", **given)
+    config.timeout_graceful_shutdown = int(graceful)
     running = Server(config, Life())
     thread = threading.Thread(target=running.run)
     thread.start()
@@ -123,6 +125,7 @@ def test_no_more_than_the_slots_and_the_queue_hold(work: Work) -> None:
         assert {one.status_code for one in refused} == {503}
         assert {one.headers["retry-after"] for one in refused} == {"1"}
         assert "queue is full" in refused[0].json()["detail"]
+        assert refused[0].json()["type"] == NOT_BEGUN
         # What needs no slot is answered all the same.
         assert (app.working, told.reasons, told.length()) == (2, ["queue"] * 4, 3)
         work.free.set()
@@ -150,6 +153,7 @@ def test_nobody_waits_longer_than_is_set(work: Work) -> None:
         until(lambda: work.now == 1)
         begun = time.monotonic()
         late = post(address)
+        assert late.json()["type"] == NOT_BEGUN
         assert 0.15 < time.monotonic() - begun < 5
         assert (late.status_code, told.reasons) == (503, ["waited"])
         work.free.set()
@@ -183,10 +187,44 @@ def test_a_deadline_is_kept_and_its_slot_stays_taken(work: Work, settings: dict,
         assert 0.15 < time.monotonic() - begun < 5
         assert (late.status_code, late.headers["retry-after"]) == (503, "1")
         assert "deadline" in late.json()["detail"]
+        assert "type" not in late.json()  # something may have been done
         assert (app.working, told.reasons) == (1, ["late"])  # its thread is still at work
         work.free.set()
         until(lambda: app.working == 0)
         assert post(address).status_code == 200
+
+
+def test_what_crashed_is_not_late_as_well() -> None:
+    async def crash(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def ask(sent: list[object]) -> None:
+        async def send(message: object) -> None:
+            sent.append(message)
+
+        with pytest.raises(ZeroDivisionError):
+            await app({"type": "http", "method": "POST", "path": "/v1/query", "headers": []}, receive, send)
+        await asyncio.sleep(0.1)
+
+    told, sent = Told(), []
+    app = Admission(crash, lambda: Settings(request_seconds=0.05), Life(), told)
+    asyncio.run(ask(sent))
+    assert (told.reasons, sent, app.working) == ([], [], 0)
+
+
+def test_more_slots_are_used_while_many_wait(work: Work) -> None:
+    settings = [Settings(threads=1, queue=9)]
+    app = Admission(work, lambda: settings[-1], Life(), Told())
+    with running(app) as address, ThreadPoolExecutor(9) as pool:
+        asked = [pool.submit(post, address) for _ in range(6)]
+        until(lambda: app.queued == 5)
+        settings.append(Settings(threads=3, queue=9))
+        work.free.set()
+        assert {one.result().status_code for one in asked} == {200}
+    assert work.most == 3
 
 
 def test_changes_have_no_deadline_but_the_callers(work: Work) -> None:
@@ -240,6 +278,19 @@ def test_bodies_together_take_bounded_memory(work: Work) -> None:
         finally:
             for connection in slow:
                 connection.close()
+
+
+def test_bodies_that_wait_are_counted_too(work: Work) -> None:
+    app = admission(work, told := Told(), threads=1, queue=9, max_body_mb=1)
+    with running(app) as address, ThreadPoolExecutor(9) as pool:
+        first = pool.submit(post, address)
+        until(lambda: work.now == 1)
+        waiting = [pool.submit(post, address, b"x" * 1_000_000) for _ in range(5)]
+        until(lambda: app.queued == 4 and told.reasons == ["bodies"])
+        work.free.set()
+        assert first.result().status_code == 200
+        assert sorted(one.result().status_code for one in waiting) == [200, 200, 200, 200, 503]
+        assert post(address, b"x" * 1_000_000).status_code == 200
 
 
 def _readable(connections: list[socket.socket]) -> list[socket.socket]:
@@ -326,6 +377,29 @@ def test_who_does_not_read_is_cut_off() -> None:
         assert ended.wait(10)
 
 
+@pytest.mark.usefixtures("quick")
+def test_who_reads_on_gets_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "BODY_RATE", 1000)
+    with running(PlainTextResponse(b"x" * 8_000_000)) as address, socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        slow.settimeout(TIMEOUT)
+        slow.connect(address)
+        slow.sendall(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        begun, got = time.monotonic(), 0
+        while piece := slow.recv(131_072):
+            got += len(piece)
+            time.sleep(0.02)
+        assert got > 8_000_000
+        assert time.monotonic() - begun > 2 * server.WRITE_SECONDS
+
+
+def test_so_many_requests_wait_on_a_connection(work: Work) -> None:
+    with running(admission(work, Told())) as address, socket.create_connection(address, timeout=TIMEOUT) as eager:
+        eager.sendall(HEAD + b"content-length: 0\r\n\r\n" + b"GET / HTTP/1.1\r\n\r\n" * 200)
+        assert eager.recv(4096).startswith(b"HTTP/1.1 400 ")
+        work.free.set()
+
+
 def test_there_are_so_many_connections(work: Work) -> None:
     work.free.set()
     with running(admission(work, Told()), connections=3) as address:
@@ -372,6 +446,21 @@ def test_saving_does_not_hold_up_the_end(tmp_path: Path, serving, monkeypatch: p
         monkeypatch.setattr(running.querywright.collection_store, "flush", lambda: slow.wait(TIMEOUT))
     assert time.monotonic() - begun < 10
     slow.set()
+
+
+def test_what_cannot_be_waited_for_is_told_so(work: Work) -> None:
+    """Past its time a service that ends answers what it works on, what waits and what still comes."""
+    app = admission(work, Told(), threads=1)
+    with ThreadPoolExecutor(3) as pool:
+        with running(app, drain_seconds=0, graceful=1) as address:
+            asked = [pool.submit(post, address)]
+            until(lambda: work.now == 1)
+            asked.append(pool.submit(post, address))
+            until(lambda: app.queued == 1)
+        for response in (one.result() for one in asked):
+            assert (response.status_code, response.headers["content-type"]) == (503, "application/problem+json")
+            assert "the service ends" in response.json()["detail"]
+    work.free.set()
 
 
 def test_signals() -> None:

@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from querywright import CatalogError, Client, InputError, Querywright, StorageError, UnavailableError
+from querywright import CatalogError, Client, InputError, NotFoundError, Querywright, StorageError, UnavailableError
 from querywright.retrieval.home import Collections
+from querywright.service.access import needed
+from querywright.service.metrics import REWRITERS
 
 LAKE = {"query": "frog habitat", "profile": {"team": "lake"}}
 """What the embedded rewriters leave as it is, so that a configured model is asked."""
@@ -56,6 +58,27 @@ def test_health(service) -> None:
         assert (response.status_code, response.json()) == (200, {"status": status})
 
 
+def test_probes_may_ask_by_head(service) -> None:
+    for path in ("/healthz", "/readyz"):
+        response = httpx.head(service.url + path)
+        assert (response.status_code, response.content) == (200, b"")
+    assert httpx.head(f"{service.url}/v1/search").status_code == 405
+
+
+def test_no_collection_named_and_no_default_one_is_said(tmp_path: Path, serving) -> None:
+    with Querywright(home=tmp_path, encoder="none") as querywright, serving(querywright) as running:
+        for door in (querywright, Client(running.url)):
+            says = (
+                r"^collection: none was named, and there is no default collection \(QUERYWRIGHT_DEFAULT_COLLECTION\)$"
+            )
+            with pytest.raises(NotFoundError, match=says):
+                door.query("frog")
+            with pytest.raises(NotFoundError, match=says):
+                next(door.query_stream("frog"))
+            with pytest.raises(NotFoundError, match="there is none of that name"):
+                door.search("frog", collection="demo")
+
+
 @pytest.fixture(scope="module")
 def openapi(service) -> dict:
     response = httpx.get(f"{service.url}/openapi.json")
@@ -73,9 +96,36 @@ def test_every_route_is_documented(openapi: dict) -> None:
             for content in route["requestBody"]["content"].values():
                 shown = content.get("examples") or content.get("example") or content["schema"].get("examples")
                 assert shown, path
+        asked = needed(method.upper(), path.replace("{name}", "demo")) is not None
+        assert {status for status in ("401", "403") if status in route["responses"]} == (
+            {"401", "403"} if asked else set()
+        )
         problem = route["responses"]["4XX"]["content"]["application/problem+json"]["schema"]
         assert set(problem["properties"]) == {"title", "status", "detail"}
         assert "422" not in route["responses"]
+
+
+def test_every_field_that_a_request_may_hold_is_described(openapi: dict) -> None:
+    schemas = openapi["components"]["schemas"]
+    for name in ("QueryRequest", "SearchRequest", "RewriteRequest", "DocumentModel", "CollectionRequest"):
+        for field, schema in schemas[name]["properties"].items():
+            assert any(one.get("description") for one in (schema, *schema.get("anyOf", ()))), f"{name}.{field}"
+    told = schemas["QueryRequest"]["properties"]["rewriter"]["description"]
+    assert all(f"`{name}`" in told for name in ("auto", *REWRITERS))
+    full = {
+        (method, path)
+        for path, methods in openapi["paths"].items()
+        for method, route in methods.items()
+        if "507" in route["responses"]
+    }
+    collection = "/v1/collections/{name}"
+    assert full == {
+        ("post", "/v1/collections"),
+        ("post", f"{collection}/documents"),
+        ("post", f"{collection}/files"),
+        ("post", f"{collection}/flush"),
+        ("put", f"{collection}/catalog"),
+    }
 
 
 def test_examples_of_the_documentation_work(service, openapi: dict) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from querywright import Querywright
+from querywright import InputError, Querywright
 
 CANARY = "kanarienvogel-4711"
 DOCUMENTS = "/v1/collections/kept/documents"
@@ -124,7 +124,12 @@ BODIES = [
     Request("query blank", "query: expected some text", query(query=" \n\t\u3000", id=CANARY)),
     Request("query NUL", "query: not valid Unicode", query(query=f"\0{CANARY}")),
     Request("query 1 MB", "query: .*at most 4,000", query(query=CANARY * 60_000)),
-    Request("unknown field", "unknown field", query(**{CANARY: 1})),
+    Request("unknown field", "^body: unknown field; expected one of collection, k, .*, history, .*, budget_ms$", query(
+        **{CANARY: 1}
+    )),
+    Request("a field misspelt", r"^body: unknown field; did you mean collection\?$", query(collections=CANARY)),
+    Request("a field in capitals", r"^body: unknown field; did you mean filter\?$", query(FILTER=CANARY)),
+    Request("a field of 1 MB", "^body: unknown field; expected one of collection, ", query(**{CANARY * 60_000: 1})),
     Request("turn without a role", r"history\[0\]\.role: required", query(
         history=[{CANARY: 1, "text": CANARY}]
     )),
@@ -188,7 +193,12 @@ BODIES = [
     Request("collection climbs", "collection: expected a name", query(collection=f"../{CANARY}")),
     Request("collection empty in search", "collection: expected a name", query(collection=f"{CANARY}/", k=1)),
     Request("collection a number", "collection: expected a valid string", query(collection=1)),
-    Request("search: unknown field", "unknown field", query(history=[]), path="/v1/search"),
+    Request(
+        "search: unknown field",
+        "^history: unknown field; expected one of collection, k, legs, filter, query$",
+        query(history=[]),
+        path="/v1/search",
+    ),
     Request("search: empty", "query: expected some text", {"query": ""}, path="/v1/search"),
     Request("rewrite: unknown field", "unknown field", query(k=5), path="/v1/rewrite"),
     Request("rewrite: no such collection", "none of that name", query(collection=CANARY), "/v1/rewrite", status=404),
@@ -200,7 +210,7 @@ BODIES = [
         for name in ("../x", "a/b", "", "x" * 65, "A", "é", "\0", "a b", ".", "a\n", f"{CANARY}!")
     ],
     Request("create without a name", "name: required", {}, "/v1/collections"),
-    Request("create with more", "unknown field", {"name": "x", CANARY: 1}, "/v1/collections"),
+    Request("create with more", "^body: unknown field; expected one of name$", {"name": "x", CANARY: 1}, "/v1/collections"),
     Request("create again", "there is one already", {"name": "kept"}, "/v1/collections", status=409),
     Request("documents missing", "documents: required", {}, DOCUMENTS),
     Request("documents an object", "documents: expected a valid list", {"documents": {CANARY: 1}}, DOCUMENTS),
@@ -228,7 +238,12 @@ BODIES = [
     Request("metadata key with NUL", r"documents\[0\]: metadata: not valid Unicode", document(
         metadata={f"{CANARY}\0": "x"}
     ), DOCUMENTS),
-    Request("document with more", r"documents\[0\]: unknown field", document(**{CANARY: 1}), DOCUMENTS),
+    Request("document with more", r"documents\[0\]: unknown field; expected one of doc_id, text, title, metadata$", document(
+        **{CANARY: 1}
+    ), DOCUMENTS),
+    Request("document's field misspelt", r"^documents\[0\]: unknown field; did you mean title\?$", document(
+        titel=CANARY
+    ), DOCUMENTS),
     Request("good then bad", r"documents\[1\]: doc_id", {
         "documents": [{"doc_id": "new", "text": "x"}, {"doc_id": "", "text": CANARY}]
     }, DOCUMENTS),
@@ -499,3 +514,26 @@ def test_there_are_many() -> None:
     for cases in (BODIES, PATHS, COMMANDS):
         names = [case.name for case in cases]
         assert len(names) == len(set(names))
+
+
+def test_in_process_an_unknown_field_is_named_too(home: Path) -> None:
+    with Querywright(home=home.parent / "own", encoder="none") as querywright:
+        querywright.create_collection("kept")
+        with pytest.raises(InputError, match=r"^documents\[0\]: titel: unknown field; did you mean title\?$"):
+            querywright.upsert("kept", [{"doc_id": "a", "text": "x", "titel": "y"}])
+
+
+def test_what_is_missing_in_an_address_is_named(kept: str) -> None:
+    """Each parameter that a route must have."""
+    _, _, body = asked(kept, "GET", "/openapi.json", b"", {})
+    required = [
+        (path.replace("{name}", "kept"), method.upper(), parameter["name"])
+        for path, methods in json.loads(body)["paths"].items()
+        for method, route in methods.items()
+        for parameter in route.get("parameters", ())
+        if parameter["in"] == "query" and parameter["required"]
+    ]
+    assert {name for _, _, name in required} == {"doc_id", "file"}
+    for path, method, name in required:
+        status, _, body = asked(kept, method, path, CANARY.encode(), {})
+        assert (status, json.loads(body)["detail"]) == (422, f"{name}: required, but missing")

@@ -19,6 +19,7 @@ import pytest
 import typer
 import typer.main
 
+from querywright import __version__
 from querywright.service import cli
 from querywright.service.demo import build
 from querywright.service.schemas import REWRITE
@@ -394,3 +395,8 @@ def test_a_flushed_collection_says_so(run: Callable, demo_home: Path) -> None:
     assert (ran.code, json.loads(ran.out)) == (0, {"collection": "demo", "flushed": True})
     assert list((demo_home / "demo").glob("index-*/manifest.json"))
     assert run("flush", "none", "--home", demo_home).code == 2
+
+
+def test_the_version_is_told(run: Callable) -> None:
+    ran = run("--version")
+    assert (ran.code, ran.out, ran.err) == (0, f"querywright {__version__}\n", "")

@@ -101,6 +101,11 @@ def problem(status: int, detail: str = "told", **headers: str) -> bytes:
     return says(status, body, "application/problem+json", **headers)
 
 
+NOT_BEGUN = says(
+    503, {"type": attempts.NOT_BEGUN, "title": "x", "status": 503, "detail": "told"}, "application/problem+json"
+)
+
+
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempts, "_PAUSE", wait_random_exponential(multiplier=0.001, max=0.02))
@@ -180,7 +185,7 @@ def test_every_method_is_here() -> None:
 @pytest.mark.parametrize("name", CALLS)
 def test_a_busy_service_is_asked_again(scripted: Scripted, kind: Any, name: str) -> None:
     given, good, _ = CALLS[name]
-    scripted.replies = [problem(503), problem(429), good]
+    scripted.replies = [NOT_BEGUN, problem(429), good]
     with kind(scripted.url) as client:
         done(client, name, given)
     assert len({line for line, _ in scripted.requests}) == 1
@@ -189,7 +194,7 @@ def test_a_busy_service_is_asked_again(scripted: Scripted, kind: Any, name: str)
 
 @both
 @pytest.mark.parametrize("name", CALLS)
-@pytest.mark.parametrize("loss", [None, b"HTTP/1.1 200 OK\r\ncontent-le", problem(502)])
+@pytest.mark.parametrize("loss", [None, b"HTTP/1.1 200 OK\r\ncontent-le", problem(502), problem(503)])
 def test_what_was_lost_is_only_repeated_where_that_is_safe(
     scripted: Scripted, kind: Any, name: str, loss: Reply
 ) -> None:
@@ -364,10 +369,20 @@ def test_the_key_does_not_follow_a_redirect(scripted: Scripted, kind: Any) -> No
 def test_each_status_has_its_class(scripted: Scripted, kind: Any, status: int, error: type[Exception]) -> None:
     scripted.replies = [problem(status, "this and that", x_request_id="0b1c-2d")]
     named = " (request 0b1c-2d)" if status >= 500 or status == 418 else ""
+    hint = "; give it as api_key=, or in QUERYWRIGHT_API_KEY" if status == 401 else ""
     with kind(scripted.url, retries=0) as client, pytest.raises(error) as caught:
         client.query("x")
     assert type(caught.value) is error
-    assert str(caught.value) == f"this and that{named}"
+    assert str(caught.value) == f"this and that{named or hint}"
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize(
+    "url", ["localhost:8000", "127.0.0.1:8000", "ftp://localhost", "http://", "", "http://a\nb", 5]
+)
+def test_an_address_that_is_none_is_refused_at_once(kind: Any, url: Any) -> None:
+    with pytest.raises(InputError, match=r"^url: expected an address .*http://127\.0\.0\.1:8000"):
+        kind(url)
 
 
 @both

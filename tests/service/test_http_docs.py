@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import shutil
@@ -14,8 +15,9 @@ from typing import Any
 import httpx
 import pytest
 
-from querywright import Querywright
+from querywright import Client, Querywright
 from querywright.service.access import needed
+from querywright.service.calls import Call
 
 DOC = Path(__file__).parents[2] / "docs" / "http.md"
 TEXT = DOC.read_text(encoding="utf-8")
@@ -82,6 +84,39 @@ def test_every_link_of_the_table_leads_to_its_section() -> None:
     assert len(rows) == len(documented())
     for route, anchor in rows:
         assert anchor == re.sub(r"[^a-z0-9 -]", "", route.lower()).replace(" ", "-")
+
+
+class Asked(Exception):  # noqa: N818 # no error
+    """A client was about to make a call."""
+
+
+class Asking(Client):
+    """A client that tells what it would send."""
+
+    def _responded(self, call: Call[Any], *, streamed: bool = False) -> httpx.Response:
+        raise Asked(f"{call.method} {call.path}")
+
+
+GIVEN = {
+    "query": "x", "collection": "handbook", "name": "handbook", "documents": [], "data": b"", "doc_id": "a",
+    "doc_ids": ["a"], "text": "",
+}  # fmt: skip
+
+
+def asked(method: str) -> str:
+    """Return the route that a client's method asks."""
+    function = getattr(Asking(), method)
+    wanted = [name for name, one in inspect.signature(function).parameters.items() if one.default is one.empty]
+    with pytest.raises(Asked) as caught:
+        next(iter(function(**{name: GIVEN[name] for name in wanted})))
+    return str(caught.value).replace("/handbook", "/{name}")
+
+
+def test_every_method_of_the_sdk_is_in_the_row_of_its_route() -> None:
+    rows = re.findall(rf"^\| `((?:{METHOD}) /\S*)` \| \w+ \| (.*?) \| \[", TEXT, re.MULTILINE)
+    told = {method: route for route, methods in rows for method in re.findall(r"`(\w+)`", methods)}
+    assert set(told) == {name for name in vars(Client) if not name.startswith("_")} - {"close"}
+    assert {method: asked(method) for method in told} == told
 
 
 def test_every_command_has_what_comes_back() -> None:

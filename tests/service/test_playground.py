@@ -12,6 +12,7 @@ import random
 import shlex
 import shutil
 import struct
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -85,6 +86,7 @@ class Page:
         self.cdp(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
+        self.cdp("Emulation.setTouchEmulationEnabled", enabled=width < 600)
 
     def cdp(self, command: str, **given: Any) -> Any:
         """Tell the browser itself something."""
@@ -160,6 +162,11 @@ class Page:
     def answer(self) -> Any:
         """Return the answer that is shown, as the service sent it."""
         return json.loads(self.text(".raw pre"))
+
+    def choose(self, collection: str) -> None:
+        """Choose a collection."""
+        (option,) = [each for each in self.all("#collection option") if each.get_attribute("value") == collection]
+        option.click()
 
     def name(self, text: str) -> None:
         """Name the collection that is to be built."""
@@ -260,8 +267,9 @@ def test_from_files_to_a_clarified_answer(page: Page, service, tmp_path: Path) -
     page.js("document.querySelector('.edit').focus()")
     _green_frogs_are_explained(page)
 
+    assert not page.one("#examples").is_displayed(), "they are about the demo"
+    page.choose("demo")
     page.chip("apple news")
-    assert page.one("#collection").get_attribute("value") == "demo"
     assert page.text(".question h3") == "Which “apple” do you mean?"
     page.button(".options", "apples (fruit)").click()
     page.answered()
@@ -287,7 +295,7 @@ def _build_pond(page: Page, folder: Path) -> None:
     page.one("#build-open").click()
     page.one("#pick-files").send_keys("\n".join(map(str, sorted(folder.iterdir()))))
     page.until(lambda: len(page.all("#files li")) == 5)
-    assert page.one("#build-name").get_attribute("value") == "broken", "proposed"
+    assert page.one("#build-name").get_attribute("value") == "documents", "proposed"
     page.name("pond")
     page.one("#build-start").click()
     page.until(lambda: page.one("#build-done").is_displayed())
@@ -441,16 +449,86 @@ def test_the_trace_is_drawn_to_scale(page: Page) -> None:
         assert width == pytest.approx(max(stage["seconds"] / end, 2 / wide), abs=0.01)
 
 
-def test_a_service_that_does_not_stream_is_asked_otherwise(page: Page) -> None:
+@pytest.mark.parametrize(
+    "stream",
+    ['event: stage\ndata: {"stage":"fuse","seconds":0.1,"note":"","start":0}\n\n', "event: answer\ndata: {\n\n", ""],
+)
+def test_an_answer_that_breaks_off_is_told(page: Page, stream: str) -> None:
     page.open()
-    page.js(
-        """const real = window.fetch;
-           window.fetch = (url, options) =>
-             String(url).endsWith('/stream') ? Promise.resolve(new Response('{}', {status: 405})) : real(url, options);"""
-    )
-    page.chip(FIRST)
-    assert page.text(".edit:first-child rt") == "catalog"
-    assert len(page.all(".results_typed .hit")) == len(page.all(".results_rewritten .hit")) == 10
+    page.js(STREAMS, stream)
+    page.ask("apple news")
+    assert page.one(".notice.error").text.startswith("The answer broke off")
+
+
+STREAMS = """
+  const [text, real] = [arguments[0], window.fetch];
+  window.fetch = (url, options) => String(url).endsWith('/stream') ? Promise.resolve(new Response(text)) : real(url, options);
+"""
+
+
+def test_a_fault_of_the_page_is_not_put_on_the_service(page: Page) -> None:
+    page.open()
+    page.js(STREAMS, 'event: hits\ndata: {"hits":[]}\n\n')
+    failed = """
+      const done = arguments[0];
+      import('/page/api.js')
+        .then(({ask}) => ask({}, () => { throw new RangeError('drawing'); }))
+        .catch(error => done(`${error.name}: ${error.message}`));
+    """
+    assert page.driver.execute_async_script(failed) == "RangeError: drawing"
+
+
+def test_who_looked_in_vain_is_said(page: Page) -> None:
+    """Nothing was needed where nobody was asked; where rewriters were, it is said that they found nothing."""
+    page.open().ask("where does the heron stand")
+    steps = page.answer()["rewrite"]["steps"]
+    looked = [step for step in steps if not step["note"].startswith("not asked")]
+    assert {step["note"] for step in looked} == {"nothing to add"}
+    assert f"nothing to add: {len(looked)} rewriters looked" in page.text(".verdict")
+    page.js(STREAMS, f"event: answer\ndata: {json.dumps(page.answer() | _by_nobody(page.answer()))}\n\n")
+    page.ask("heron")
+    assert "no rewriter was needed" in page.text(".verdict")
+
+
+def _by_nobody(answer: Any) -> dict[str, Any]:
+    return {"rewrite": answer["rewrite"] | {"steps": []}}
+
+
+def test_what_was_not_read_is_said_in_a_line(page: Page) -> None:
+    page.open()
+    page.ask("and its price?")
+    assert not page.answer()["rewrite"]["truncated"]
+    assert "was not read" not in page.text("#answer")
+    page.js("document.getElementById('add-turn').click()")
+    page.js("document.querySelector('#turns textarea').value = 'The lake is deep and cold. '.repeat(200)")
+    page.ask("and its price?")
+    assert page.answer()["rewrite"]["truncated"]
+    assert "Some of the text was not read: of each turn its beginning was" in page.text("#answer > .quiet")
+    assert not page.all("#answer .notice")
+
+
+def test_notes_of_the_timeline_speak_chinese(page: Page) -> None:
+    page.open(language="zh-CN").chip("帮我查下数据")
+    notes = {stage["stage"]: stage["note"] for stage in page.answer()["trace"]}
+    shown = dict(zip(page.texts(".timeline tbody th"), page.texts(".timeline .note")[1:], strict=True))
+    assert notes["search_original"] == "1 texts, 2 lists; read by lexical+dense"
+    assert shown["检索原文"] == "1 条文本，2 个列表；检索路：关键词+向量"
+    assert shown["融合"] == notes["fuse"].replace(" lists", " 个列表")
+    assert shown["等待改写"] == "catalog；已改写"
+    page.one("#language").click()
+    assert "1 text, 2 lists; read by lexical+dense" in page.texts(".timeline .note")
+    page.one("#language").click()
+    noted = "return import('/page/notes.js').then(module => arguments[0].map(module.noted))"
+    said = {
+        "none; keep": "无；保持原文",
+        "nothing to add": "没有可补的",
+        "not asked: no time left": "未询问：没有时间了",
+        "not asked: another reason": "未询问：another reason",
+        "failed: llm_timeout": "出错：llm_timeout",
+        "rewrite 0.93, 1 edits dropped: not sure enough": "已改写 0.93，1 处修改不取：把握不够",
+        "something else; of 3 lists": "something else；of 3 lists",
+    }
+    assert page.js(noted, list(said)) == list(said.values())
 
 
 def test_dropped_edits_and_failed_parts_are_told(page: Page, tmp_path: Path, serving, server) -> None:
@@ -489,7 +567,8 @@ def test_dropped_edits_and_failed_parts_are_told(page: Page, tmp_path: Path, ser
 def test_ask_next_puts_query_and_result_into_the_conversation(page: Page) -> None:
     page.open().chip(FIRST)
     first = page.answer()["hits"][0]["text"]
-    page.button(".actions", "Ask next").click()
+    page.button(".next", "Continue from it").click()
+    assert page.texts(".next") == ["Put into the conversation. Type a follow-up above."]
     said = page.js("return [...document.querySelectorAll('#turns textarea')].map(area => area.value)")
     assert said[-2] == FIRST
     assert len(said) == 4
@@ -498,6 +577,54 @@ def test_ask_next_puts_query_and_result_into_the_conversation(page: Page) -> Non
     assert page.focused() == "query"
     page.ask("and on mobile?")
     assert len(page.answer()["hits"]) == 10
+
+
+def test_a_follow_up_without_its_conversation_is_asked_again_with_it(page: Page, service) -> None:
+    service.querywright.create_collection("lake")
+    service.querywright.upsert("lake", [{"doc_id": "a", "text": "Green frogs live by the lake and eat flies."}])
+    page.open()
+    assert "Continue from it" in page.text("#no-turns")
+    page.choose("lake")
+    page.ask("where do green frogs live?")
+    assert page.texts(".next span") == ["This answer is not part of the conversation yet."]
+    page.ask("what do they eat?")
+    assert "history" not in _sent(page)
+    alone = "Asked without a conversation. Does it follow up on “where do green frogs live?”?"
+    assert page.texts(".next span")[0] == alone
+    page.button(".next", "Ask it as a follow-up").click()
+    page.answered()
+    assert [turn["text"] for turn in _sent(page)["history"]] == [
+        "where do green frogs live?",
+        "Green frogs live by the lake and eat flies.",
+    ]
+    assert [text.lower() for text in page.rewritten()] == ["green frogs"]
+    assert page.texts(".next span") == ["This answer is not part of the conversation yet."]
+
+
+def test_without_the_demo_it_is_said_how_to_begin(page: Page, tmp_path: Path, serving) -> None:
+    with serving(Querywright(home=tmp_path / "home", encoder="none")) as service:
+        page.open(url=service.url)
+        assert not page.one("#examples").is_displayed()
+        assert page.text(".welcome h2") == "How to begin"
+        page.one("#language").click()
+        assert page.text(".welcome h2") == "从这里开始"
+        page.one(".begin button").click()
+        (tmp_path / "a.txt").write_text("frog", encoding="utf-8")
+        page.one("#pick-files").send_keys(str(tmp_path / "a.txt"))
+        page.one("#build-start").click()
+        page.until(lambda: page.one("#build-done").is_displayed())
+        page.one("#build-done").click()
+        assert page.text(".welcome h2") == "从这里开始", "it holds no demo now, either"
+        page.one("#build-open").click()
+        page.one("#pick-files").send_keys(str(tmp_path / "a.txt"))
+        page.until(lambda: page.all("#files li"))
+        assert page.one("#build-name").get_attribute("value") == "documents-2", "the first is taken"
+        page.load(service.url + "/docs")
+        section = page.js("return document.getElementById('post/v1/query')")
+        section.find_element(By.CSS_SELECTOR, ".tryout summary").click()
+        section.find_element(By.CSS_SELECTOR, ".tryout button").click()
+        page.until(lambda: section.find_elements(By.CSS_SELECTOR, "[role=status] pre"))
+        assert section.find_element(By.CSS_SELECTOR, "[role=status]").text.startswith("200")
 
 
 def test_the_conversation_and_the_profile_are_edited(page: Page) -> None:
@@ -607,7 +734,7 @@ def test_hostile_texts_stay_texts(page: Page, service, tmp_path: Path) -> None:
     service.querywright.upsert("hostile", [document | {"metadata": {HOSTILE: HOSTILE}}])
     (tmp_path / "<img src=x onerror=window.ran=1>.jsonl").write_text("{", encoding="utf-8")
     page.open()
-    page.js("const field = document.getElementById('collection'); field.value = 'hostile'")
+    page.choose("hostile")
     page.turn(f"frog {HOSTILE}")
     page.one("#add-value").click()
     page.press(HOSTILE[:60], Keys.TAB, HOSTILE)
@@ -651,6 +778,16 @@ def test_behind_a_key(page: Page, tmp_path: Path, serving) -> None:
         page.load(service.url + "/")  # from here on the browser knows the key
         page.ask("frog")
         assert page.text(".decision") == "Kept as typed"
+        page.js("navigator.clipboard.writeText = async (text) => { window.copied = text; }")
+        page.button(".actions", "Copy as curl").click()
+        page.until(lambda: page.js("return window.copied"))
+        ran = subprocess.run(
+            ["sh", "-c", page.js("return window.copied")],
+            env=os.environ | {"QUERYWRIGHT_KEY": key},
+            capture_output=True,
+            check=True,
+        )
+        assert json.loads(ran.stdout)["rewrite"]["original"] == "frog"
         page.one("#build-open").click()
         page.one("#pick-files").send_keys(__file__)  # not a kind that is sent
         assert page.text("#files .status") == "another kind of file: it is not sent"
@@ -812,6 +949,10 @@ def test_on_a_phone(page: Page) -> None:
     assert page.one("#context").get_attribute("open") is None, "folded away"
     page.chip("帮我查下数据")
     assert page.overflow() == 0
+    assert [each.text for each in page.all(".legend .quiet") if each.is_displayed()] == ["点按高亮处，可看到依据。"]
+    notes, lines = page.js(UNDER)
+    assert len(lines) > 1, "wrapped"
+    assert all(note + 2 <= line for note in notes for line in lines if line > note - 10), "no note touches a line"
     typed, rewritten = page.one(".results_typed").rect, page.one(".results_rewritten").rect
     assert rewritten["y"] + rewritten["height"] <= typed["y"], "one below the other, the better first"
     for node in page.all(".edit"):
@@ -827,8 +968,15 @@ def test_on_a_phone(page: Page) -> None:
     page.one("#build-open").click()
     assert page.overflow() == 0
     assert page.one("#build").rect["width"] <= PHONE[0]
+    assert not page.one("[data-t=build_drop]").is_displayed(), "fingers drag no files"
     page.open("docs", size=PHONE)
     assert page.overflow() == 0
+
+
+UNDER = """
+  const edges = (selector, edge) => [...document.querySelectorAll(selector)].map((node) => node.getBoundingClientRect()[edge]);
+  return [edges('.edit rt', 'bottom'), [...new Set(edges('.edit ruby', 'top').map(Math.round))]];
+"""
 
 
 # ---------------------------------------------------------------------------------- dropping files
@@ -905,12 +1053,17 @@ def test_the_reference_shows_every_route(page: Page, service) -> None:
         assert route["summary"] in shown
         for parameter in route.get("parameters", []):
             assert parameter["name"] in shown
+    listed = [f"{method.lower()}{path}" for method, path in zip(*map(page.texts, LISTED), strict=True)]
+    assert sorted(listed) == sorted(routes), "each where it is"
     query = page.js("return document.getElementById('post/v1/query').textContent")
     schemas = api["components"]["schemas"]
     for model in ("QueryRequest", "TurnModel", "AnsweredModel"):
         for field in schemas[model]["properties"]:
             assert field in query
     assert "这个功能怎么用?" in query
+
+
+LISTED = ("#list .method", "#list .path")
 
 
 def test_a_route_is_tried_from_the_reference(page: Page) -> None:
@@ -924,8 +1077,9 @@ def test_a_route_is_tried_from_the_reference(page: Page) -> None:
     assert "客户画像" in said
     section = page.js("return document.getElementById('get/v1/collections/{name}/documents')")
     section.find_element(By.CSS_SELECTOR, ".tryout summary").click()
-    for field, value in zip(section.find_elements(By.CSS_SELECTOR, ".tryout input"), ("demo", "", "1"), strict=True):
-        field.send_keys(value)
+    name, _, limit = section.find_elements(By.CSS_SELECTOR, ".tryout input")
+    assert name.get_attribute("value") == "demo"
+    limit.send_keys("1")
     section.find_element(By.CSS_SELECTOR, ".tryout button").click()
     page.until(lambda: section.find_elements(By.CSS_SELECTOR, "[role=status] pre"))
     assert len(json.loads(section.find_element(By.CSS_SELECTOR, "[role=status] pre").text)) == 1

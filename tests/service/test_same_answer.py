@@ -344,7 +344,19 @@ def test_searching_alone(service, question: str) -> None:
 
 # ------------------------------------------------------------------------------------- signatures
 
-IN_PROCESS_ONLY = {"backup", "catch_up", "index", "pipeline", "restore", "reloaded", "rewrite_all", "warm_up"}
+IN_PROCESS_ONLY = {
+    "backup",
+    "catch_up",
+    "index",
+    "local_collections",
+    "pipeline",
+    "restore",
+    "reloaded",
+    "rewrite_all",
+    "rewrite_batches",
+    "stop_catching_up",
+    "warm_up",
+}
 
 
 def methods(kind: type) -> set[str]:

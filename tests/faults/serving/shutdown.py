@@ -6,6 +6,7 @@ import asyncio
 import random
 import signal
 import time
+from collections import Counter
 from pathlib import Path
 
 import httpx
@@ -18,14 +19,13 @@ def shutdown(home: Path, times: int = 50, clients: int = 16, seed: int = 1) -> d
     """Start a service, load it, send SIGTERM at a random moment; so many times. Return what came of it all."""
     pin(LOAD_CORE)
     chance = random.Random(seed)
-    total: dict[str, int] = {"answered": 0, "turned_away": 0, "lost": 0, "never_taken": 0}
+    total: Counter[str] = Counter(answered=0, turned_away=0, not_connected=0, reset=0, lost=0)
     slowest = {"not_ready": 0.0, "exit": 0.0}
     codes: set[int] = set()
     for _ in range(times):
         with serving(home, core=SERVER_CORE, rewrite_cache=0) as service:
             counts, unready, ended, code = asyncio.run(_ended(service, clients, chance.uniform(0.3, 1.5)))
-        for name, count in counts.items():
-            total[name] += count
+        total.update(counts)
         slowest = {"not_ready": max(slowest["not_ready"], unready), "exit": max(slowest["exit"], ended)}
         codes.add(code)
     return {
@@ -67,12 +67,14 @@ async def _until_unready(service: Serving, told: float) -> float:
 
 
 def _counted(outcomes: list[Outcome]) -> dict[str, int]:
-    """Count what came of the requests: one that could not be connected, or was reset unread, was never taken."""
+    """Count what came of the requests; each client ends with one that could not be connected."""
     failed = [one for one in outcomes if one.status not in {200, 503}]
-    never = [one for one in failed if one.error.startswith("connect") or one.error == "ConnectionResetError"]
+    never = sum(one.error.startswith("connect") for one in failed)
+    reset = sum(one.error == "ConnectionResetError" for one in failed)
     return {
         "answered": sum(one.status == 200 for one in outcomes),
         "turned_away": sum(one.status == 503 for one in outcomes),
-        "never_taken": len(never),
-        "lost": len(failed) - len(never),
+        "not_connected": never,
+        "reset": reset,
+        "lost": len(failed) - never - reset,
     }

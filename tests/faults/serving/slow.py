@@ -81,11 +81,12 @@ async def _slow(service: Serving, kind: str, seconds: float) -> tuple[str, float
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.setblocking(False)
-    ended = _ended if kind == _NEVER_READS else _read
     try:
         await loop.sock_connect(connection, service.address)
         await loop.sock_sendall(connection, first)
-        while time.perf_counter() - began < seconds and not await ended(connection):
+        if kind == _NEVER_READS:  # and so cannot see the end: the server's sockets tell of it
+            await asyncio.sleep(seconds)
+        while time.perf_counter() - began < seconds and not await _read(connection):
             if then:
                 await loop.sock_sendall(connection, then)
     except OSError:
@@ -102,12 +103,6 @@ async def _read(connection: socket.socket) -> bool:
             return not await asyncio.get_running_loop().sock_recv(connection, 4096)
     except TimeoutError:
         return False
-
-
-async def _ended(connection: socket.socket) -> bool:
-    """Wait a second; who does not read cannot see the end, the server's sockets tell of it."""
-    await asyncio.sleep(1)
-    return connection.fileno() < 0
 
 
 async def _watched(service: Serving, before: int, seconds: float) -> tuple[int, int, float]:
