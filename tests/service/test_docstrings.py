@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
@@ -17,7 +18,11 @@ import pytest
 import querywright
 from querywright import AsyncClient, Client, Querywright
 
-MODULES = sorted(module.name for module in iter_modules([str(Path(querywright.__file__).parent / "service")]))
+MODULES = sorted(
+    module.name
+    for module in iter_modules([str(Path(querywright.__file__).parent / "service")])
+    if find_spec("ray") or module.name != "ray_cluster"
+)
 SHOWN = {
     "client": {
         "AsyncClient", "Client", "Client.iter_documents", "Client.query", "Client.query_stream", "Client.upsert",
