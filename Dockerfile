@@ -1,17 +1,17 @@
-# docker build -t querywright .
+# docker build -t querywright --build-arg TORCH_INDEX=ADDRESS .
 # docker build -t querywright:gpu --build-arg DEVICE=gpu .
 ARG PYTHON=3.11-slim-bookworm
 
 FROM python:${PYTHON} AS build
 # cpu or gpu: where vectors are scanned.
 ARG DEVICE=cpu
-# The plain index would give a torch of several GB. Models run by torch on a GPU, which none does by default, need it.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# The address of torch's index of CPU builds makes the image small; the plain index gives a torch of several GB.
+ARG TORCH_INDEX=
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ONLY_BINARY=:all:
 RUN python -m venv --without-pip /opt/querywright
 WORKDIR /src
 COPY constraints.txt ./
-RUN pip --python /opt/querywright install --index-url "${TORCH_INDEX}" --constraint constraints.txt torch
+RUN PIP_INDEX_URL="${TORCH_INDEX}" pip --python /opt/querywright install --constraint constraints.txt torch
 COPY pyproject.toml README.md LICENSE __init__.py py.typed ./
 COPY rewrite rewrite
 COPY retrieval retrieval

@@ -121,7 +121,7 @@ def test_variables_are_settings_with_values_that_they_take() -> None:
 def test_nothing_is_fetched_from_anywhere_but_public_places() -> None:
     text = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("Dockerfile", "compose.yaml"))
     hosts = set(re.findall(r"https?://([^/\s'\";]+)", text))
-    assert hosts == {"download.pytorch.org", "127.0.0.1:8000", "collector:4318"}
+    assert hosts == {"127.0.0.1:8000", "collector:4318"}
 
 
 # -------------------------------------------------------------------------------------------- health
