@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from .admission import Life
 from .problems import MEDIA_TYPE, problem_bytes
@@ -31,7 +31,13 @@ _PIPELINED = 100
 """So many requests may wait on a connection for the answers to those before them."""
 
 _UNWANTED_BYTES = 2**20
-"""So much of a body is passed over that belongs to a request which was refused."""
+"""So much of a body is passed over, on a connection that is kept, that belongs to a request which was refused."""
+
+LINGER_SECONDS = 3.0
+"""So long is what still comes taken and thrown away after the last answer on a connection.
+
+A socket closed over unread bytes is reset, and the reset takes from the client the answer that it has not read yet.
+"""
 
 SHUTDOWN_SECONDS = 9.0
 """From the signal to the end."""
@@ -74,6 +80,8 @@ class Protocol(HttpToolsProtocol):
     _begun = 0.0
     _body = 0
     _unread = 0
+    _final: RequestResponseCycle | None = None
+    _lingering = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(transport)
@@ -90,7 +98,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        if self._lingering or self.transport.is_closing():
             return
         if self._in_head:
             self._head += len(data)
@@ -100,6 +108,8 @@ class Protocol(HttpToolsProtocol):
             self._refuse(431, f"headers: at most {HEAD_BYTES:,} bytes are taken")
 
     def on_message_begin(self) -> None:
+        if self._lingering:
+            raise ValueError("the last answer has been given")
         if len(self.pipeline) >= _PIPELINED:
             raise ValueError("too many requests before the answer to the first")
         super().on_message_begin()
@@ -115,19 +125,26 @@ class Protocol(HttpToolsProtocol):
         self._in_head = False
         self._head = 0
         super().on_headers_complete()
+        if not self.cycle.keep_alive:  # uvicorn would close at once, over what is left of the body
+            self.cycle.keep_alive, self._final = True, self.cycle
 
     def on_body(self, body: bytes) -> None:
         self._body += len(body)
         super().on_body(body)
         if self.cycle.response_complete and self._body > _UNWANTED_BYTES:
-            self.transport.close()
+            self._linger()
 
     def on_message_complete(self) -> None:
-        if self._until:
+        if self._until and not self._lingering:
             self._until.cancel()
             self._until = None
         self._in_head = True
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        if self._final and self._final.response_complete:
+            (self.transport.close if self._in_head else self._linger)()
+        super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 # uvicorn's words
         """Answer what is no HTTP as all other problems are answered."""
@@ -176,11 +193,25 @@ class Protocol(HttpToolsProtocol):
 
     def _refuse(self, status: int, detail: str, headers: bytes = b"") -> None:
         """Answer for the app, which may not have heard of the request, and close."""
+        if self._lingering or self.transport.is_closing():
+            return
         body = problem_bytes(status, detail, begun=False)
         length = f"content-length: {len(body)}\r\n".encode()
         kind = f"content-type: {MEDIA_TYPE}\r\n".encode()
         self.transport.write(STATUS_LINE[status] + kind + length + headers + b"connection: close\r\n\r\n" + body)
-        self.transport.close()
+        self._linger()
+
+    def _linger(self) -> None:
+        """Say that nothing more is sent, and close once the client has, or `LINGER_SECONDS` are over."""
+        self._lingering = True
+        if self.cycle and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.flow.resume_reading()
+        self.transport.write_eof()
+        if self._until:
+            self._until.cancel()
+        self._until = self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
 
 class Server(uvicorn.Server):

@@ -347,6 +347,38 @@ def test_what_does_not_move_is_closed(work: Work, sent: bytes, drop: bytes, stat
     assert work.begun == 0 or status == 400
 
 
+@pytest.mark.parametrize("close", [b"", b"connection: close\r\n"])
+@pytest.mark.parametrize("megabytes", [1, 30])
+def test_an_early_answer_reaches_who_is_still_sending(close: bytes, megabytes: int) -> None:
+    """The socket must not be reset: that takes an answer away which the client has not read."""
+    size = megabytes * 1_000_000
+    refusing = PlainTextResponse(b"too large", status_code=413)
+    with running(refusing) as address, socket.create_connection(address, timeout=TIMEOUT) as sending:
+        sending.sendall(HEAD + close + f"content-length: {size}\r\n\r\n".encode())
+        for _ in range(megabytes):
+            sending.sendall(b"x" * 1_000_000)
+            time.sleep(0.01)
+        assert sending.recv(4096).startswith(b"HTTP/1.1 413 ")
+        if close or megabytes > 1:
+            assert sending.recv(4096) == b""
+        else:
+            sending.sendall(HEAD + b"content-length: 0\r\n\r\n")
+            assert sending.recv(4096).startswith(b"HTTP/1.1 413 ")
+
+
+def test_nobody_lingers_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "LINGER_SECONDS", 0.3)
+    refusing = PlainTextResponse(b"too large", status_code=413)
+    with running(refusing) as address, socket.create_connection(address, timeout=TIMEOUT) as sending:
+        sending.sendall(HEAD + b"content-length: 1000000000\r\n\r\n")
+        begun = time.monotonic()
+        with pytest.raises(ConnectionError):
+            while time.monotonic() - begun < TIMEOUT:
+                sending.sendall(b"x" * 100_000)
+                time.sleep(0.001)
+        assert time.monotonic() - begun < 5
+
+
 @pytest.mark.usefixtures("quick")
 def test_a_body_that_keeps_coming_is_waited_for(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "BODY_RATE", 1000)
