@@ -36,7 +36,7 @@ _BASIC = re.compile(r"basic +(\S+) *", re.IGNORECASE)
 _BEARER = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
 
 
-class Told(Protocol):
+class Rejections(Protocol):
     """Who is told of rejections, for the metrics."""
 
     def rejected(self, reason: str) -> None:
@@ -91,7 +91,7 @@ class Access:
     or of `origins`, unless it only reads.
     """
 
-    def __init__(self, app: ASGIApp, told: Told, keys: Keys | None = None, origins: Sequence[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, told: Rejections, keys: Keys | None = None, origins: Sequence[str] = ()) -> None:
         self._app = app
         self._told = told
         self._keys = keys

@@ -15,7 +15,7 @@ from typing import Protocol
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .access import READS
+from .access import READS, Rejections
 from .problems import problem
 from .settings import Settings
 
@@ -26,11 +26,8 @@ _BODIES = 4
 """Bodies that are being read or wait may take so many times the largest one's memory."""
 
 
-class Told(Protocol):
+class Told(Rejections, Protocol):
     """Who is told of rejections and of waiting, for the metrics."""
-
-    def rejected(self, reason: str) -> None:
-        """Count a request that was not taken."""
 
     def waited(self, seconds: float) -> None:
         """Count how long one waited for its slot."""

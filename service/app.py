@@ -35,7 +35,7 @@ def create_app(querywright: Querywright, keys: Keys | None = None, life: Life | 
     """Return the service over `querywright`, which it closes at shutdown.
 
     Without `keys` whoever can reach the service may do everything: listen on loopback only. `life` is told when the
-    end begins; `app.state.serving` reads the settings anew.
+    end begins; `app.state.serving` reads the settings anew, `app.state.metrics` counts.
     """
     life = life or Life()
     serving = Serving(querywright)
@@ -75,7 +75,7 @@ def create_app(querywright: Querywright, keys: Keys | None = None, life: Life | 
             expose_headers=["etag", "retry-after", "x-request-id"],
         )
     answer_problems(app)
-    app.state.serving = serving
+    app.state.serving, app.state.metrics = serving, metrics
     observe(app, metrics, traces, queries=settings.log_queries)  # last: around everything
     return app
 

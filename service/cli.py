@@ -156,6 +156,7 @@ def serve(
                 app,
                 connections=settings.connections,
                 drain_seconds=settings.drain_seconds,
+                told=app.state.metrics,
                 log_level="warning",
             )
             Telling(config, life).run(sockets=[listening])

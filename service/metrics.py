@@ -21,6 +21,7 @@ from .answer import Answer
 from .exchange import Exchange
 from .local import Querywright
 from .pipeline import CHEAP
+from .server import REASONS as CONNECTION
 from .serving import Serving
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -40,7 +41,9 @@ DEGRADED = frozenset(
 )
 """Why an answer may be degraded."""
 
-REJECTIONS = frozenset({"queue", "waited", "bodies", "body", "header", "late", "key", "scope", "origin", "host"})
+REJECTIONS = frozenset(
+    {"queue", "waited", "bodies", "body", "header", "late", "key", "scope", "origin", "host", *CONNECTION.values()}
+)
 """Why a request may not be taken."""
 
 _STAGES = frozenset(

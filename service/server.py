@@ -12,6 +12,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from .access import Rejections
 from .admission import Life
 from .problems import MEDIA_TYPE, problem_bytes
 
@@ -46,10 +47,19 @@ _SAVING_SECONDS = 2.0
 """So much of that is for saving indexes; requests that are not done by then are answered with 503."""
 
 
-class Config(uvicorn.Config):
-    """How an app is served: at most `connections` at once, the end within `SHUTDOWN_SECONDS` of a signal."""
+REASONS = {400: "malformed", 408: "slow", 431: "headers", 503: "connections"}
+"""Why a connection itself is refused, by the status that says so."""
 
-    def __init__(self, app: Any, *, connections: int, drain_seconds: float, **options: Any) -> None:  # noqa: ANN401 # uvicorn's
+
+class Config(uvicorn.Config):
+    """How an app is served: at most `connections` at once, the end within `SHUTDOWN_SECONDS` of a signal.
+
+    Of what the app never hears of, because the connection itself was refused, `told` does.
+    """
+
+    def __init__(  # uvicorn's
+        self, app: Any, *, connections: int, drain_seconds: float, told: Rejections | None = None, **options: Any
+    ) -> None:
         super().__init__(
             app,
             http=Protocol,
@@ -62,6 +72,7 @@ class Config(uvicorn.Config):
             **options,
         )
         self.connections = connections
+        self.told = told
         self.drain_seconds = drain_seconds
         _allow_files(connections)
 
@@ -195,6 +206,8 @@ class Protocol(HttpToolsProtocol):
         """Answer for the app, which may not have heard of the request, and close."""
         if self._lingering or self.transport.is_closing():
             return
+        if isinstance(self.config, Config) and self.config.told:
+            self.config.told.rejected(REASONS[status])
         body = problem_bytes(status, detail, begun=False)
         length = f"content-length: {len(body)}\r\n".encode()
         kind = f"content-type: {MEDIA_TYPE}\r\n".encode()

@@ -198,7 +198,9 @@ class Service:
 def _serving(querywright: Querywright, keys: Keys | None = None) -> Iterator[Service]:
     life, settings = Life(), querywright.settings
     app = create_app(querywright, keys, life)
-    config = Config(app, port=0, log_level="error", connections=settings.connections, drain_seconds=0)
+    config = Config(
+        app, port=0, log_level="error", connections=settings.connections, drain_seconds=0, told=app.state.metrics
+    )
     server = Server(config, life)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import re
+import socket
 import time
 import urllib.request
 from collections.abc import Callable
@@ -197,6 +198,16 @@ def test_every_reason_that_the_code_gives_is_known() -> None:
     assert {one or other for one, other in degraded} <= DEGRADED
     assert set(re.findall(r'_Refused\(\d+, "(\w+)"', getsource(admission))) <= REJECTIONS
     assert degraded
+
+
+def test_refused_connections_are_counted(serving, tmp_path: Path) -> None:
+    with serving(Querywright(home=tmp_path, encoder="none")) as running:
+        address = urlsplit(running.url)
+        with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+            connection.sendall(b"no HTTP\r\n\r\n")
+            assert connection.recv(4096).startswith(b"HTTP/1.1 400 ")
+            counted = numbers(running.url)
+    assert counted["querywright_rejected_total", (("reason", "malformed"),)] == 1
 
 
 def test_rejections_and_waiting(metrics: Metrics) -> None:
