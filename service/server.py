@@ -57,8 +57,14 @@ class Config(uvicorn.Config):
     Of what the app never hears of, because the connection itself was refused, `told` does.
     """
 
-    def __init__(  # uvicorn's
-        self, app: Any, *, connections: int, drain_seconds: float, told: Rejections | None = None, **options: Any
+    def __init__(
+        self,
+        app: Any,  # noqa: ANN401 # uvicorn's
+        *,
+        connections: int,
+        drain_seconds: float,
+        told: Rejections | None = None,
+        **options: Any,  # noqa: ANN401 # uvicorn's
     ) -> None:
         super().__init__(
             app,
